@@ -1,0 +1,63 @@
+# Every target sets up what it needs. Python 3.11 or newer and make are the only prerequisites.
+PYTHON ?= python3
+UV = .tools/uv/bin/uv
+BIN = .venv/bin
+GENERATED = protos/trivium/v1
+export HF_HUB_OFFLINE = 1
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
+.PHONY: demo test check format protos requirements tools bench clean
+
+demo: .venv/ready ## Ask the project's own documentation three questions
+	$(BIN)/python -m cli demo
+
+test: check tools ## Everything that must hold, with real processes
+	$(BIN)/pytest
+
+check: .venv/ready ## Format, lint, types, contract
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/buf lint
+	$(BIN)/buf breaking --against protos/trivium.v1.binpb
+
+format: .venv/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+protos: .venv/ready ## Stubs and the contract's baseline, after a change that breaks nobody
+	$(BIN)/buf lint
+	test ! -f protos/trivium.v1.binpb || $(BIN)/buf breaking --against protos/trivium.v1.binpb
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -I protos --python_out=protos \
+		--pyi_out=protos --grpc_python_out=protos --mypy_grpc_out=protos $(GENERATED)/*.proto
+	$(BIN)/buf build -o protos/trivium.v1.binpb
+
+requirements: .tools/uv/ready ## Pin again, with hashes and without an index
+	for process in gateway retriever retriever-gpu reranker generator cli dev; do \
+		$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+			--no-emit-index-url --extra $$process pyproject.toml -o requirements/$$process.txt || exit 1; \
+	done
+
+tools: .tools/bin/ready ## grpcurl and ghz, with the machine's Go or PyPI's
+
+bench: .venv/ready
+	@ls benchmarks/*.py >/dev/null 2>&1 || { echo "no benchmarks yet"; exit 0; }
+
+clean:
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.tools/uv/ready: requirements/uv.txt
+	$(PYTHON) -m venv .tools/uv
+	.tools/uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	touch $@
+
+.venv/ready: .tools/uv/ready requirements/dev.txt
+	$(UV) venv --quiet --allow-existing --no-python-downloads --python $(PYTHON) .venv
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(BIN)/python -c 'import sysconfig, pathlib; \
+		pathlib.Path(sysconfig.get_path("purelib"), "trivium.pth").write_text("$(CURDIR)\n$(CURDIR)/protos\n")'
+	touch $@
+
+.tools/bin/ready: .venv/ready tools/go.mod tools/go.sum tools/build
+	tools/build
+	touch $@

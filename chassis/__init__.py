@@ -1,0 +1,1 @@
+"""What every process stands on. Nothing in here knows a stage by name."""

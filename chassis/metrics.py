@@ -1,0 +1,130 @@
+"""What `/metrics` shows. Every series of a process is there, at zero, before its first request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+TOKENS = (16, 64, 256, 1_024, 4_096, 16_384, 65_536)
+RATIOS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75)
+
+DROPPED_REASONS = ("cancelled", "expired", "hopeless", "draining")
+REFUSED_REASONS = ("full", "late", "expired", "draining")
+
+
+class Metrics:
+    """One process's metrics. A group that a process does not use (index, tokens) is never made."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.request_duration = Histogram(
+            "trivium_request_duration_seconds",
+            "From arrival to the last byte, by method and status.",
+            ["method", "code"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.ready = Gauge("trivium_ready", "1 while health is SERVING.", registry=self.registry)
+        self.event_loop_lag = Gauge(
+            "trivium_event_loop_lag_seconds",
+            "How late the event loop last woke: anything above a few milliseconds means that something blocks it.",
+            registry=self.registry,
+        )
+
+    def expect(self, methods: Sequence[str]) -> None:
+        """Show these full method names from now on, though nobody has called them."""
+        for method in methods:
+            self.request_duration.labels(method=method, code="OK")
+
+    @cached_property
+    def queue(self) -> QueueMetrics:
+        """Of the queue before the device."""
+        return QueueMetrics(self.registry)
+
+    @cached_property
+    def index_version(self) -> Gauge:
+        """Labels: collection."""
+        return Gauge("trivium_index_version", "Version being served.", ["collection"], registry=self.registry)
+
+    @cached_property
+    def time_to_first_token(self) -> Histogram:
+        """Seconds from arrival to the first text delta."""
+        return Histogram(
+            "trivium_time_to_first_token_seconds",
+            "From arrival to the first text delta.",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+
+    @cached_property
+    def time_per_output_token(self) -> Histogram:
+        """Seconds per token after the first."""
+        return Histogram(
+            "trivium_time_per_output_token_seconds",
+            "Mean time per token after the first, one observation an answer.",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+
+    def observe_device(self, uuid: str) -> None:
+        """Show the GPU's memory and utilisation, read by NVML at each scrape. Labels: device (its uuid)."""
+        import pynvml
+
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+        readings: dict[str, tuple[str, Callable[[], float]]] = {
+            "trivium_device_memory_used_bytes": (
+                "Memory in use on the GPU, by anybody.",
+                lambda: float(pynvml.nvmlDeviceGetMemoryInfo(handle).used),
+            ),
+            "trivium_device_memory_total_bytes": (
+                "Memory of the GPU.",
+                lambda: float(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
+            ),
+            "trivium_device_utilisation_ratio": (
+                "Share of the last sampling period in which a kernel ran.",
+                lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100,
+            ),
+        }
+        for name, (text, read) in readings.items():
+            Gauge(name, text, ["device"], registry=self.registry).labels(device=uuid).set_function(read)
+
+    def serve(self, address: str) -> tuple[WSGIServer, int]:
+        """Serve `/metrics` at `host:port` on a thread of its own. Returns the server and its port."""
+        host, _, port = address.rpartition(":")
+        server, _ = start_http_server(int(port), addr=host, registry=self.registry)
+        return server, server.server_port
+
+
+class QueueMetrics:
+    """Of the queue before a device, and of the batches that it formed."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def histogram(name: str, text: str, buckets: Sequence[float]) -> Histogram:
+            return Histogram(name, text, buckets=buckets, registry=registry)
+
+        self.depth = Gauge("trivium_queue_depth", "Entries waiting for the device.", registry=registry)
+        self.wait = histogram("trivium_queue_wait_seconds", "From arrival in the queue to the batch.", SECONDS)
+        self.batch_size = histogram("trivium_batch_size", "Entries in a batch.", COUNTS)
+        self.batch_tokens = histogram("trivium_batch_tokens", "Tokens in a batch, padding excluded.", TOKENS)
+        self.padding = histogram("trivium_batch_padding_ratio", "Share of a batch that was padding.", RATIOS)
+        self.compute = histogram("trivium_batch_compute_seconds", "Device time of a batch.", SECONDS)
+        self.dropped = Counter(
+            "trivium_queue_dropped", "Entries dropped before any compute.", ["reason"], registry=registry
+        )
+        self.refused = Counter("trivium_queue_refused", "Entries refused on arrival.", ["reason"], registry=registry)
+        for reason in DROPPED_REASONS:
+            self.dropped.labels(reason=reason)
+        for reason in REFUSED_REASONS:
+            self.refused.labels(reason=reason)
+        self.failed_batches = Counter("trivium_batch_failed", "Batches that raised.", registry=registry)
+        self.saturation = Gauge(
+            "trivium_saturation",
+            "Seconds of device work offered, refused work included, per second, over the last 15 s.",
+            registry=registry,
+        )

@@ -1,0 +1,52 @@
+"""Checks of request fields. Each raises InvalidRequest with the field's proto name and never quotes its value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Protocol
+
+from chassis.errors import InvalidRequest
+
+
+class EnumType(Protocol):
+    """A generated proto enum."""
+
+    def values(self) -> list[int]: ...
+
+
+def require_text(field: str, text: str, max_characters: int) -> None:
+    """The text has 1 to `max_characters` characters, and not only white space."""
+    if not text.strip():
+        raise InvalidRequest(field, "must not be empty")
+    if len(text) > max_characters:
+        raise InvalidRequest(field, f"at most {max_characters:,} characters, got {len(text):,}")
+
+
+def require_between(field: str, value: int, low: int, high: int) -> None:
+    """low ≤ value ≤ high."""
+    if not low <= value <= high:
+        raise InvalidRequest(field, f"{low:,} to {high:,}, got {value:,}")
+
+
+def require_finite(field: str, value: float, low: float, high: float) -> None:
+    """low ≤ value ≤ high, and neither NaN nor infinite."""
+    if not math.isfinite(value):
+        raise InvalidRequest(field, "must be finite")
+    if not low <= value <= high:
+        raise InvalidRequest(field, f"{low:g} to {high:g}, got {value:g}")
+
+
+def require_enum(field: str, value: int, enum_type: EnumType) -> None:
+    """The value is one that this version of the contract knows."""
+    if value not in enum_type.values():
+        raise InvalidRequest(field, f"unknown value {value}")
+
+
+def require_unique(field: str, values: Iterable[str]) -> None:
+    """No value occurs twice."""
+    seen: set[str] = set()
+    for position, value in enumerate(values):
+        if value in seen:
+            raise InvalidRequest(field, f"must be unique; number {position + 1} occurs before")
+        seen.add(value)

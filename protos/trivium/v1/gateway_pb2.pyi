@@ -1,0 +1,158 @@
+from trivium.v1 import generator_pb2 as _generator_pb2
+from trivium.v1 import passage_pb2 as _passage_pb2
+from trivium.v1 import retriever_pb2 as _retriever_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class SearchOptions(_message.Message):
+    __slots__ = ("collection", "mode", "top_k", "num_candidates", "fusion", "rerank_weight", "min_index_version")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    NUM_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    FUSION_FIELD_NUMBER: _ClassVar[int]
+    RERANK_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    MIN_INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    mode: _retriever_pb2.RetrievalMode
+    top_k: int
+    num_candidates: int
+    fusion: _retriever_pb2.FusionWeights
+    rerank_weight: float
+    min_index_version: int
+    def __init__(self, collection: _Optional[str] = ..., mode: _Optional[_Union[_retriever_pb2.RetrievalMode, str]] = ..., top_k: _Optional[int] = ..., num_candidates: _Optional[int] = ..., fusion: _Optional[_Union[_retriever_pb2.FusionWeights, _Mapping]] = ..., rerank_weight: _Optional[float] = ..., min_index_version: _Optional[int] = ...) -> None: ...
+
+class Source(_message.Message):
+    __slots__ = ("number", "passage", "scores")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PASSAGE_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    passage: _passage_pb2.Passage
+    scores: _passage_pb2.Scores
+    def __init__(self, number: _Optional[int] = ..., passage: _Optional[_Union[_passage_pb2.Passage, _Mapping]] = ..., scores: _Optional[_Union[_passage_pb2.Scores, _Mapping]] = ...) -> None: ...
+
+class StageBudget(_message.Message):
+    __slots__ = ("stage", "given_ms", "spent_ms")
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_MS_FIELD_NUMBER: _ClassVar[int]
+    SPENT_MS_FIELD_NUMBER: _ClassVar[int]
+    stage: str
+    given_ms: float
+    spent_ms: float
+    def __init__(self, stage: _Optional[str] = ..., given_ms: _Optional[float] = ..., spent_ms: _Optional[float] = ...) -> None: ...
+
+class Report(_message.Message):
+    __slots__ = ("trace_id", "index_version", "degraded", "stages", "budgets", "deadline_ms", "elapsed_ms", "gateway_ms")
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    STAGES_FIELD_NUMBER: _ClassVar[int]
+    BUDGETS_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_MS_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_MS_FIELD_NUMBER: _ClassVar[int]
+    trace_id: str
+    index_version: int
+    degraded: _containers.RepeatedScalarFieldContainer[_retriever_pb2.Degradation]
+    stages: _containers.RepeatedCompositeFieldContainer[_passage_pb2.StageStats]
+    budgets: _containers.RepeatedCompositeFieldContainer[StageBudget]
+    deadline_ms: float
+    elapsed_ms: float
+    gateway_ms: float
+    def __init__(self, trace_id: _Optional[str] = ..., index_version: _Optional[int] = ..., degraded: _Optional[_Iterable[_Union[_retriever_pb2.Degradation, str]]] = ..., stages: _Optional[_Iterable[_Union[_passage_pb2.StageStats, _Mapping]]] = ..., budgets: _Optional[_Iterable[_Union[StageBudget, _Mapping]]] = ..., deadline_ms: _Optional[float] = ..., elapsed_ms: _Optional[float] = ..., gateway_ms: _Optional[float] = ...) -> None: ...
+
+class AnswerRequest(_message.Message):
+    __slots__ = ("question", "search", "sampling", "allow_sources_only")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_FIELD_NUMBER: _ClassVar[int]
+    SAMPLING_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_SOURCES_ONLY_FIELD_NUMBER: _ClassVar[int]
+    question: str
+    search: SearchOptions
+    sampling: _generator_pb2.Sampling
+    allow_sources_only: bool
+    def __init__(self, question: _Optional[str] = ..., search: _Optional[_Union[SearchOptions, _Mapping]] = ..., sampling: _Optional[_Union[_generator_pb2.Sampling, _Mapping]] = ..., allow_sources_only: _Optional[bool] = ...) -> None: ...
+
+class AnswerResponse(_message.Message):
+    __slots__ = ("text", "sources", "quotes", "reason", "kind", "usage", "dropped_passage_ids", "report")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    QUOTES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_PASSAGE_IDS_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    sources: _containers.RepeatedCompositeFieldContainer[Source]
+    quotes: _containers.RepeatedCompositeFieldContainer[_generator_pb2.Quote]
+    reason: _generator_pb2.FinishReason
+    kind: _generator_pb2.AnswerKind
+    usage: _generator_pb2.Usage
+    dropped_passage_ids: _containers.RepeatedScalarFieldContainer[str]
+    report: Report
+    def __init__(self, text: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., quotes: _Optional[_Iterable[_Union[_generator_pb2.Quote, _Mapping]]] = ..., reason: _Optional[_Union[_generator_pb2.FinishReason, str]] = ..., kind: _Optional[_Union[_generator_pb2.AnswerKind, str]] = ..., usage: _Optional[_Union[_generator_pb2.Usage, _Mapping]] = ..., dropped_passage_ids: _Optional[_Iterable[str]] = ..., report: _Optional[_Union[Report, _Mapping]] = ...) -> None: ...
+
+class AnswerStreamRequest(_message.Message):
+    __slots__ = ("question", "search", "sampling", "allow_sources_only")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_FIELD_NUMBER: _ClassVar[int]
+    SAMPLING_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_SOURCES_ONLY_FIELD_NUMBER: _ClassVar[int]
+    question: str
+    search: SearchOptions
+    sampling: _generator_pb2.Sampling
+    allow_sources_only: bool
+    def __init__(self, question: _Optional[str] = ..., search: _Optional[_Union[SearchOptions, _Mapping]] = ..., sampling: _Optional[_Union[_generator_pb2.Sampling, _Mapping]] = ..., allow_sources_only: _Optional[bool] = ...) -> None: ...
+
+class Sources(_message.Message):
+    __slots__ = ("sources",)
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    sources: _containers.RepeatedCompositeFieldContainer[Source]
+    def __init__(self, sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ...) -> None: ...
+
+class AnswerFinished(_message.Message):
+    __slots__ = ("reason", "kind", "usage", "dropped_passage_ids", "report")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_PASSAGE_IDS_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    reason: _generator_pb2.FinishReason
+    kind: _generator_pb2.AnswerKind
+    usage: _generator_pb2.Usage
+    dropped_passage_ids: _containers.RepeatedScalarFieldContainer[str]
+    report: Report
+    def __init__(self, reason: _Optional[_Union[_generator_pb2.FinishReason, str]] = ..., kind: _Optional[_Union[_generator_pb2.AnswerKind, str]] = ..., usage: _Optional[_Union[_generator_pb2.Usage, _Mapping]] = ..., dropped_passage_ids: _Optional[_Iterable[str]] = ..., report: _Optional[_Union[Report, _Mapping]] = ...) -> None: ...
+
+class AnswerStreamResponse(_message.Message):
+    __slots__ = ("sources", "delta", "finished")
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    sources: Sources
+    delta: _generator_pb2.TextDelta
+    finished: AnswerFinished
+    def __init__(self, sources: _Optional[_Union[Sources, _Mapping]] = ..., delta: _Optional[_Union[_generator_pb2.TextDelta, _Mapping]] = ..., finished: _Optional[_Union[AnswerFinished, _Mapping]] = ...) -> None: ...
+
+class SearchRequest(_message.Message):
+    __slots__ = ("question", "search")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_FIELD_NUMBER: _ClassVar[int]
+    question: str
+    search: SearchOptions
+    def __init__(self, question: _Optional[str] = ..., search: _Optional[_Union[SearchOptions, _Mapping]] = ...) -> None: ...
+
+class SearchResponse(_message.Message):
+    __slots__ = ("sources", "report")
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    sources: _containers.RepeatedCompositeFieldContainer[Source]
+    report: Report
+    def __init__(self, sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., report: _Optional[_Union[Report, _Mapping]] = ...) -> None: ...

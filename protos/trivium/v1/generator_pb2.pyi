@@ -1,0 +1,109 @@
+from trivium.v1 import passage_pb2 as _passage_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FINISH_REASON_UNSPECIFIED: _ClassVar[FinishReason]
+    FINISH_REASON_STOP: _ClassVar[FinishReason]
+    FINISH_REASON_LENGTH: _ClassVar[FinishReason]
+    FINISH_REASON_ABSTAINED: _ClassVar[FinishReason]
+    FINISH_REASON_SOURCES_ONLY: _ClassVar[FinishReason]
+
+class AnswerKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ANSWER_KIND_UNSPECIFIED: _ClassVar[AnswerKind]
+    ANSWER_KIND_EXTRACTIVE: _ClassVar[AnswerKind]
+    ANSWER_KIND_GENERATED: _ClassVar[AnswerKind]
+FINISH_REASON_UNSPECIFIED: FinishReason
+FINISH_REASON_STOP: FinishReason
+FINISH_REASON_LENGTH: FinishReason
+FINISH_REASON_ABSTAINED: FinishReason
+FINISH_REASON_SOURCES_ONLY: FinishReason
+ANSWER_KIND_UNSPECIFIED: AnswerKind
+ANSWER_KIND_EXTRACTIVE: AnswerKind
+ANSWER_KIND_GENERATED: AnswerKind
+
+class Sampling(_message.Message):
+    __slots__ = ("max_output_tokens",)
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    max_output_tokens: int
+    def __init__(self, max_output_tokens: _Optional[int] = ...) -> None: ...
+
+class GenerateRequest(_message.Message):
+    __slots__ = ("question", "passages", "sampling")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    PASSAGES_FIELD_NUMBER: _ClassVar[int]
+    SAMPLING_FIELD_NUMBER: _ClassVar[int]
+    question: str
+    passages: _containers.RepeatedCompositeFieldContainer[_passage_pb2.Passage]
+    sampling: Sampling
+    def __init__(self, question: _Optional[str] = ..., passages: _Optional[_Iterable[_Union[_passage_pb2.Passage, _Mapping]]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ...) -> None: ...
+
+class Quote(_message.Message):
+    __slots__ = ("passage_id", "text", "range")
+    PASSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    RANGE_FIELD_NUMBER: _ClassVar[int]
+    passage_id: str
+    text: str
+    range: _passage_pb2.CharacterRange
+    def __init__(self, passage_id: _Optional[str] = ..., text: _Optional[str] = ..., range: _Optional[_Union[_passage_pb2.CharacterRange, _Mapping]] = ...) -> None: ...
+
+class TextDelta(_message.Message):
+    __slots__ = ("text", "quotes")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    QUOTES_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    quotes: _containers.RepeatedCompositeFieldContainer[Quote]
+    def __init__(self, text: _Optional[str] = ..., quotes: _Optional[_Iterable[_Union[Quote, _Mapping]]] = ...) -> None: ...
+
+class Usage(_message.Message):
+    __slots__ = ("prompt_tokens", "output_tokens")
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    prompt_tokens: int
+    output_tokens: int
+    def __init__(self, prompt_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ...) -> None: ...
+
+class GenerateFinished(_message.Message):
+    __slots__ = ("reason", "kind", "usage", "dropped_passage_ids", "stats")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_PASSAGE_IDS_FIELD_NUMBER: _ClassVar[int]
+    STATS_FIELD_NUMBER: _ClassVar[int]
+    reason: FinishReason
+    kind: AnswerKind
+    usage: Usage
+    dropped_passage_ids: _containers.RepeatedScalarFieldContainer[str]
+    stats: _passage_pb2.StageStats
+    def __init__(self, reason: _Optional[_Union[FinishReason, str]] = ..., kind: _Optional[_Union[AnswerKind, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., dropped_passage_ids: _Optional[_Iterable[str]] = ..., stats: _Optional[_Union[_passage_pb2.StageStats, _Mapping]] = ...) -> None: ...
+
+class GenerateResponse(_message.Message):
+    __slots__ = ("delta", "finished")
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    delta: TextDelta
+    finished: GenerateFinished
+    def __init__(self, delta: _Optional[_Union[TextDelta, _Mapping]] = ..., finished: _Optional[_Union[GenerateFinished, _Mapping]] = ...) -> None: ...
+
+class CountTokensRequest(_message.Message):
+    __slots__ = ("texts",)
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, texts: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class CountTokensResponse(_message.Message):
+    __slots__ = ("num_tokens", "max_prompt_tokens")
+    NUM_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MAX_PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    num_tokens: _containers.RepeatedScalarFieldContainer[int]
+    max_prompt_tokens: int
+    def __init__(self, num_tokens: _Optional[_Iterable[int]] = ..., max_prompt_tokens: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,165 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from trivium.v1 import passage_pb2 as _passage_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class UpsertOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    UPSERT_OUTCOME_UNSPECIFIED: _ClassVar[UpsertOutcome]
+    UPSERT_OUTCOME_CREATED: _ClassVar[UpsertOutcome]
+    UPSERT_OUTCOME_UPDATED: _ClassVar[UpsertOutcome]
+    UPSERT_OUTCOME_UNCHANGED: _ClassVar[UpsertOutcome]
+    UPSERT_OUTCOME_REJECTED: _ClassVar[UpsertOutcome]
+UPSERT_OUTCOME_UNSPECIFIED: UpsertOutcome
+UPSERT_OUTCOME_CREATED: UpsertOutcome
+UPSERT_OUTCOME_UPDATED: UpsertOutcome
+UPSERT_OUTCOME_UNCHANGED: UpsertOutcome
+UPSERT_OUTCOME_REJECTED: UpsertOutcome
+
+class Section(_message.Message):
+    __slots__ = ("heading_path", "text", "page", "range", "uri")
+    HEADING_PATH_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_FIELD_NUMBER: _ClassVar[int]
+    RANGE_FIELD_NUMBER: _ClassVar[int]
+    URI_FIELD_NUMBER: _ClassVar[int]
+    heading_path: _containers.RepeatedScalarFieldContainer[str]
+    text: str
+    page: int
+    range: _passage_pb2.CharacterRange
+    uri: str
+    def __init__(self, heading_path: _Optional[_Iterable[str]] = ..., text: _Optional[str] = ..., page: _Optional[int] = ..., range: _Optional[_Union[_passage_pb2.CharacterRange, _Mapping]] = ..., uri: _Optional[str] = ...) -> None: ...
+
+class Document(_message.Message):
+    __slots__ = ("document_id", "title", "uri", "sections")
+    DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    URI_FIELD_NUMBER: _ClassVar[int]
+    SECTIONS_FIELD_NUMBER: _ClassVar[int]
+    document_id: str
+    title: str
+    uri: str
+    sections: _containers.RepeatedCompositeFieldContainer[Section]
+    def __init__(self, document_id: _Optional[str] = ..., title: _Optional[str] = ..., uri: _Optional[str] = ..., sections: _Optional[_Iterable[_Union[Section, _Mapping]]] = ...) -> None: ...
+
+class Analyzer(_message.Message):
+    __slots__ = ("language", "stemming", "stop_words")
+    LANGUAGE_FIELD_NUMBER: _ClassVar[int]
+    STEMMING_FIELD_NUMBER: _ClassVar[int]
+    STOP_WORDS_FIELD_NUMBER: _ClassVar[int]
+    language: str
+    stemming: bool
+    stop_words: bool
+    def __init__(self, language: _Optional[str] = ..., stemming: _Optional[bool] = ..., stop_words: _Optional[bool] = ...) -> None: ...
+
+class Collection(_message.Message):
+    __slots__ = ("name", "analyzer", "published_version", "num_documents", "num_passages", "num_unpublished_documents", "created_at")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ANALYZER_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHED_VERSION_FIELD_NUMBER: _ClassVar[int]
+    NUM_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    NUM_PASSAGES_FIELD_NUMBER: _ClassVar[int]
+    NUM_UNPUBLISHED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    analyzer: Analyzer
+    published_version: int
+    num_documents: int
+    num_passages: int
+    num_unpublished_documents: int
+    created_at: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., analyzer: _Optional[_Union[Analyzer, _Mapping]] = ..., published_version: _Optional[int] = ..., num_documents: _Optional[int] = ..., num_passages: _Optional[int] = ..., num_unpublished_documents: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class CreateCollectionRequest(_message.Message):
+    __slots__ = ("name", "analyzer")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ANALYZER_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    analyzer: Analyzer
+    def __init__(self, name: _Optional[str] = ..., analyzer: _Optional[_Union[Analyzer, _Mapping]] = ...) -> None: ...
+
+class CreateCollectionResponse(_message.Message):
+    __slots__ = ("collection",)
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    collection: Collection
+    def __init__(self, collection: _Optional[_Union[Collection, _Mapping]] = ...) -> None: ...
+
+class GetCollectionRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetCollectionResponse(_message.Message):
+    __slots__ = ("collection",)
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    collection: Collection
+    def __init__(self, collection: _Optional[_Union[Collection, _Mapping]] = ...) -> None: ...
+
+class ListCollectionsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListCollectionsResponse(_message.Message):
+    __slots__ = ("collections", "next_page_token")
+    COLLECTIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    collections: _containers.RepeatedCompositeFieldContainer[Collection]
+    next_page_token: str
+    def __init__(self, collections: _Optional[_Iterable[_Union[Collection, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class UpsertDocumentsRequest(_message.Message):
+    __slots__ = ("collection", "document")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    document: Document
+    def __init__(self, collection: _Optional[str] = ..., document: _Optional[_Union[Document, _Mapping]] = ...) -> None: ...
+
+class Rejection(_message.Message):
+    __slots__ = ("field", "description")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    field: str
+    description: str
+    def __init__(self, field: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
+
+class UpsertDocumentsResponse(_message.Message):
+    __slots__ = ("document_id", "outcome", "num_passages", "rejection")
+    DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    NUM_PASSAGES_FIELD_NUMBER: _ClassVar[int]
+    REJECTION_FIELD_NUMBER: _ClassVar[int]
+    document_id: str
+    outcome: UpsertOutcome
+    num_passages: int
+    rejection: Rejection
+    def __init__(self, document_id: _Optional[str] = ..., outcome: _Optional[_Union[UpsertOutcome, str]] = ..., num_passages: _Optional[int] = ..., rejection: _Optional[_Union[Rejection, _Mapping]] = ...) -> None: ...
+
+class PublishVersionRequest(_message.Message):
+    __slots__ = ("collection",)
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    def __init__(self, collection: _Optional[str] = ...) -> None: ...
+
+class PublishVersionResponse(_message.Message):
+    __slots__ = ("index_version", "num_documents", "num_passages")
+    INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
+    NUM_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    NUM_PASSAGES_FIELD_NUMBER: _ClassVar[int]
+    index_version: int
+    num_documents: int
+    num_passages: int
+    def __init__(self, index_version: _Optional[int] = ..., num_documents: _Optional[int] = ..., num_passages: _Optional[int] = ...) -> None: ...
