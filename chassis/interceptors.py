@@ -25,6 +25,7 @@ from chassis.errors import (
     INTERNAL_TEXT,
     DeadlinePassed,
     InvalidRequest,
+    Overloaded,
     TriviumError,
     Unavailable,
     rich_status,
@@ -39,6 +40,9 @@ TRACE_ID_KEY = "trace_id"
 
 UNOBSERVED = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 """Probes and tools: no spans, no metrics."""
+
+TOO_MANY_RETRY_S = 1.0
+"""What a caller is told to wait when too many calls run at once, seconds."""
 
 SERVER_FAULTS = frozenset(
     {
@@ -108,10 +112,14 @@ async def _parse_each(parse: Callable[[bytes], Any], requests: AsyncIterator[byt
 class ServerInterceptor(grpc.aio.ServerInterceptor):
     """Gives every RPC its span, its metrics, its deadline and its status."""
 
-    def __init__(self, metrics: Metrics, default_deadline_s: float, max_deadline_s: float) -> None:
+    def __init__(
+        self, metrics: Metrics, default_deadline_s: float, max_deadline_s: float, max_concurrent_calls: int = 2_048
+    ) -> None:
         self._metrics = metrics
         self._default_deadline_s = default_deadline_s
         self._max_deadline_s = max_deadline_s
+        self._max_concurrent_calls = max_concurrent_calls
+        self._num_running = 0
         self.ready = False
         """False until the process can serve: calls are UNAVAILABLE."""
 
@@ -147,6 +155,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         deadline.enter(limit)
         span.set_attribute(attributes.DEADLINE_MS, seconds * 1e3)
         code = grpc.StatusCode.INTERNAL
+        self._num_running += 1
         try:
             # The core itself ends a call whose own deadline passes.
             async with self._answered(context, limit_s=None if seconds == given_s else seconds):
@@ -161,6 +170,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
             code = _code_of(context)
             raise
         finally:
+            self._num_running -= 1
             _end(span, code, is_fault=code in SERVER_FAULTS)
             trace_id = telemetry.trace_id_of(span)
             self._metrics.request_duration.labels(method=method, code=code.name).observe(
@@ -173,6 +183,8 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         try:
             if not self.ready:
                 raise Unavailable("STARTING", "this process is starting")
+            if self._num_running > self._max_concurrent_calls:
+                raise Overloaded("too many calls at once", retry_after_s=TOO_MANY_RETRY_S)
             async with asyncio.timeout(limit_s):
                 yield
         except TimeoutError:

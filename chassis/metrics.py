@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -94,11 +93,12 @@ class Metrics:
         for name, (text, read) in readings.items():
             Gauge(name, text, ["device"], registry=self.registry).labels(device=uuid).set_function(read)
 
-    def serve(self, address: str) -> tuple[WSGIServer, int]:
-        """Serve `/metrics` at `host:port` on a thread of its own. Returns the server and its port."""
+    def serve(self, address: str) -> int:
+        """Serve `/metrics` at `host:port` on a thread of its own. Returns the port. Raises OSError."""
         host, _, port = address.rpartition(":")
         server, _ = start_http_server(int(port), addr=host, registry=self.registry)
-        return server, server.server_port
+        bound_port: int = server.server_port
+        return bound_port
 
 
 class QueueMetrics:

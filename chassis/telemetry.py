@@ -41,11 +41,11 @@ def configure_tracing(name: str, replica: str, config: ServerConfig) -> TracerPr
     return provider
 
 
-def configure_logging(name: str, config: ServerConfig) -> None:
+def configure_logging(name: str, level: str = "INFO") -> None:
     """One JSON object a line on standard error: `time`, `level`, `event`, `service`, `trace_id`, and fields."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_EventFormatter(name))
-    logging.basicConfig(level=config.log_level, handlers=[handler], force=True)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in NOISY_LOGGERS:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -43,10 +43,10 @@ def require_enum(field: str, value: int, enum_type: EnumType) -> None:
         raise InvalidRequest(field, f"unknown value {value}")
 
 
-def require_unique(field: str, values: Iterable[str]) -> None:
-    """No value occurs twice."""
+def require_unique(repeated: str, field: str, values: Iterable[str]) -> None:
+    """No value of `field` occurs twice in the repeated field: else `repeated[n].field` is named."""
     seen: set[str] = set()
     for position, value in enumerate(values):
         if value in seen:
-            raise InvalidRequest(field, f"must be unique; number {position + 1} occurs before")
+            raise InvalidRequest(f"{repeated}[{position}].{field}", "must be unique in the request")
         seen.add(value)

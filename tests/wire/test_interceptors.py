@@ -242,7 +242,7 @@ async def test_errors_carry_their_details_and_no_exception_text(stub: Stub) -> N
 async def test_bytes_that_are_no_message_are_an_invalid_argument(
     channel: grpc.aio.Channel, request_bytes: bytes
 ) -> None:
+    count_tokens: Any = channel.unary_unary("/trivium.v1.GeneratorService/CountTokens")
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        call: Any = channel.unary_unary("/trivium.v1.GeneratorService/CountTokens")
-        await call(request_bytes)
+        await count_tokens(request_bytes)
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT

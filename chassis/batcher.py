@@ -1,0 +1,241 @@
+"""Keeps a device busy with batches.
+
+No timer: when the device is free the next batch starts at once with what waits, and while it is busy the next one
+accumulates. Once a full batch waits it is tokenised ahead, on the helper thread, since waiting longer could not
+make it better. To the batcher a model is three verbs; what waits, and for how long, is the queue's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from chassis.deadline import Deadline
+from chassis.errors import Unavailable
+from chassis.executor import Executor
+from chassis.observer import BatchReport
+from chassis.queue import Entry, Priority, Queue, Run
+
+
+class Counted(Protocol):
+    """A prepared batch, as far as the batcher looks into it."""
+
+    @property
+    def num_tokens(self) -> int: ...
+    @property
+    def num_padded_tokens(self) -> int: ...
+
+
+Item = TypeVar("Item")
+Output = TypeVar("Output")
+ItemIn = TypeVar("ItemIn", contravariant=True)
+OutputOut = TypeVar("OutputOut", covariant=True)
+Batch = TypeVar("Batch", bound=Counted)
+
+
+class Model(Protocol[ItemIn, Batch, OutputOut]):
+    """What a model must do to be served in batches."""
+
+    def cost(self, item: ItemIn) -> int:
+        """Tokens of `item`, perhaps estimated. Called on the event loop: cheap."""
+        ...
+
+    def prepare(self, items: Sequence[ItemIn]) -> Batch:
+        """Tokenise. Called on the helper thread."""
+        ...
+
+    def run(self, batch: Batch) -> Sequence[OutputOut]:
+        """One output per item, in their order. Called on the device's thread."""
+        ...
+
+
+@dataclass(frozen=True)
+class BatchStats:
+    """What serving one item was like."""
+
+    queue_ms: float
+    compute_ms: float
+    batch_size: int
+    num_tokens: int
+    num_padded_tokens: int
+    """Tokens of the whole batch, without and with its padding."""
+
+    @property
+    def padding_ratio(self) -> float:
+        """Share of the batch that was padding; 0 is none."""
+        return 1 - self.num_tokens / self.num_padded_tokens if self.num_padded_tokens else 0.0
+
+
+@dataclass(frozen=True)
+class Served(Generic[Output]):
+    """One output and how it came about."""
+
+    output: Output
+    stats: BatchStats
+
+
+class WrongNumberOfOutputs(Exception):
+    """The model broke its contract."""
+
+
+@dataclass(frozen=True)
+class _Prepared(Generic[Item]):
+    entries: list[Entry[Item]]
+    batch: Any
+    error: Exception | None = None
+
+
+class Batcher(Generic[Item, Output]):
+    """Serves one model on one device from one queue, whose observer learns of every batch."""
+
+    def __init__(
+        self,
+        model: Model[Item, Any, Output],
+        *,
+        queue: Queue[Item],
+        max_batch_tokens: int,
+        device: Executor,
+        helper: Executor,
+    ) -> None:
+        self._model = model
+        self._queue = queue
+        self._max_batch_tokens = max_batch_tokens
+        self._device = device
+        self._helper = helper
+        self._serving: asyncio.Task[None] | None = None
+
+    async def submit(
+        self, item: Item, *, deadline: Deadline, priority: Priority = Priority.INTERACTIVE
+    ) -> Served[Output]:
+        """The model's output for `item`.
+
+        Raises Overloaded at once when it would be late, DeadlinePassed, Unavailable when closed, or what the
+        model raised for this very item. Cancelling the call frees its place.
+        """
+        return (await self.submit_many([item], deadline=deadline, priority=priority))[0]
+
+    async def submit_many(
+        self, items: Sequence[Item], *, deadline: Deadline, priority: Priority = Priority.INTERACTIVE
+    ) -> list[Served[Output]]:
+        """The outputs for all of `items`, in their order, or the first error. All are admitted, or none."""
+        costs = [self._model.cost(item) for item in items]
+        entries = self._queue.submit_many(items, costs=costs, deadline=deadline, priority=priority)
+        try:
+            return list(await asyncio.gather(*(entry.future for entry in entries)))
+        finally:
+            for entry in entries:
+                self._queue.cancel(entry)
+
+    def start(self) -> None:
+        """Begin to serve, on the running event loop."""
+        self._serving = asyncio.create_task(self._serve())
+
+    async def close(self) -> None:
+        """Take no new work, fail what waits as Unavailable, let the running batch finish. Idempotent."""
+        self._queue.close()
+        if self._serving:
+            await asyncio.wait([self._serving])
+
+    async def _serve(self) -> None:
+        running: asyncio.Task[None] | None = None
+        try:
+            while not self._queue.is_closed:
+                await self._until_a_batch_is_due(running)
+                prepared = await self._prepare(self._queue.take(self._max_batch_tokens))
+                if running:
+                    await running
+                prepared = await self._first_in_line(prepared)
+                running = self._start(prepared) if prepared else None
+            if running:
+                await running
+        finally:
+            self._queue.close()
+
+    async def _until_a_batch_is_due(self, running: asyncio.Task[None] | None) -> None:
+        """Until a full batch waits, or the device is free and anything waits."""
+        if running:
+            full = asyncio.create_task(self._queue.wait(self._max_batch_tokens))
+            await asyncio.wait([running, full], return_when=asyncio.FIRST_COMPLETED)
+            full.cancel()
+        if not running or running.done():
+            await self._queue.wait()
+
+    async def _prepare(self, entries: list[Entry[Item]]) -> _Prepared[Item] | None:
+        if not entries:
+            return None
+        try:
+            batch = await self._helper.run(self._model.prepare, [entry.work for entry in entries])
+        except Exception as error:
+            return _Prepared(entries, None, error)
+        return _Prepared(entries, batch)
+
+    async def _first_in_line(self, prepared: _Prepared[Item] | None) -> _Prepared[Item] | None:
+        """This batch without those lost since it was formed; or another, if it is bulk and interactive work came."""
+        prepared = await self._still_wanted(prepared)
+        while prepared and prepared.entries[0].priority > self._queue.next_priority:
+            self._queue.restore(prepared.entries)
+            prepared = await self._prepare(self._queue.take(self._max_batch_tokens))
+            prepared = await self._still_wanted(prepared)
+        return prepared
+
+    async def _still_wanted(self, prepared: _Prepared[Item] | None) -> _Prepared[Item] | None:
+        """This batch, prepared again without those who left or whose time is over."""
+        while prepared:
+            wanted = [entry for entry in prepared.entries if self._queue.keep(entry)]
+            if len(wanted) == len(prepared.entries):
+                break
+            prepared = await self._prepare(wanted)
+        return prepared
+
+    def _start(self, prepared: _Prepared[Item]) -> asyncio.Task[None]:
+        """The queue learns of it now, not when the task begins: nobody can slip in between."""
+        return asyncio.create_task(self._run(prepared, self._queue.start(prepared.entries)))
+
+    async def _run(self, prepared: _Prepared[Item], run: Run[Item]) -> None:
+        """Compute a batch. If it fails, compute its halves, until what fails is one item alone."""
+        try:
+            await self._compute(prepared, run)
+        except Exception as error:
+            if len(prepared.entries) == 1:
+                self._queue.fail(prepared.entries[0], error)
+            for half in _halves(prepared.entries):
+                if again := await self._still_wanted(await self._prepare(half)):
+                    await self._run(again, self._queue.start(again.entries))
+        finally:
+            for entry in prepared.entries:  # only what no Exception explains: the process is going down
+                self._queue.fail(entry, Unavailable("stopped", "the device stopped in the middle of a batch"))
+
+    async def _compute(self, prepared: _Prepared[Item], run: Run[Item]) -> None:
+        entries, batch = prepared.entries, prepared.batch
+        error: BaseException | None = None
+        try:
+            if prepared.error:
+                raise prepared.error
+            outputs = await self._device.run(self._model.run, batch)
+            if len(outputs) != len(entries):
+                raise WrongNumberOfOutputs(f"{len(outputs)} outputs for {len(entries)} items")
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            counts = (None, None) if batch is None else (batch.num_tokens, batch.num_padded_tokens)
+            report = self._queue.finish(run, num_tokens=counts[0], num_padded_tokens=counts[1], error=error)
+        for entry, output in zip(entries, outputs, strict=True):
+            self._queue.serve(entry, Served(output, _stats(entry, report)))
+
+
+def _stats(entry: Entry[Any], report: BatchReport) -> BatchStats:
+    return BatchStats(
+        queue_ms=(report.started_at - entry.queued_at) * 1000,
+        compute_ms=(report.ended_at - report.started_at) * 1000,
+        batch_size=report.batch_size,
+        num_tokens=report.num_tokens,
+        num_padded_tokens=report.num_padded_tokens,
+    )
+
+
+def _halves(entries: list[Entry[Item]]) -> list[list[Entry[Item]]]:
+    middle = len(entries) // 2
+    return [entries[:middle], entries[middle:]] if middle else []

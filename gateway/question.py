@@ -1,0 +1,108 @@
+"""A question as a caller asked it, checked, with defaults filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from chassis.errors import InvalidRequest
+from chassis.validation import require_between, require_enum, require_finite, require_text
+from gateway.config import GatewayConfig
+from trivium.v1.gateway_pb2 import AnswerRequest, AnswerStreamRequest, SearchOptions
+from trivium.v1.generator_pb2 import Sampling
+from trivium.v1.retriever_pb2 import FusionWeights, RetrievalMode, RetrieveRequest
+
+MAX_QUESTION_CHARACTERS = 8_192
+MAX_FUSION_WEIGHT = 100
+MAX_RRF_K = 10_000
+MAX_OUTPUT_TOKENS = 4_096
+DEFAULT_TOP_K = 5
+DEFAULT_NUM_CANDIDATES = 30
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the user asked, how its passages are to be found, and how its answer is to be written."""
+
+    text: str
+    retrieval: RetrieveRequest
+    """Ready for the retriever."""
+    top_k: int
+    """How many passages are kept."""
+    rerank_weight: float
+    """1 takes the reranker's order alone, 0 the retriever's."""
+    sampling: Sampling | None = None
+    """How the answer is written. None leaves it to the generator."""
+    allow_sources_only: bool = False
+    """Sources without an answer will do when the generator is late or down."""
+
+
+def read_question(request: AnswerRequest | AnswerStreamRequest, config: GatewayConfig) -> Question:
+    """The question that a request wants answered. Raises InvalidRequest, naming the request's field."""
+    require_sampling(request.sampling)
+    return replace(
+        read_search(request.question, request.search, config),
+        sampling=request.sampling if request.HasField("sampling") else None,
+        allow_sources_only=request.allow_sources_only,
+    )
+
+
+def read_search(text: str, options: SearchOptions, config: GatewayConfig) -> Question:
+    """A question whose passages are wanted. Raises InvalidRequest, naming the request's field."""
+    require_text("question", text, MAX_QUESTION_CHARACTERS)
+    require_enum("search.mode", options.mode, RetrievalMode)
+    top_k = _top_k(options, config)
+    require_fusion(options.fusion)
+    return Question(
+        text=text,
+        retrieval=RetrieveRequest(
+            question=text,
+            collection=options.collection,
+            mode=options.mode,
+            top_k=_num_candidates(options, top_k, config),
+            fusion=options.fusion if options.HasField("fusion") else None,
+            min_index_version=options.min_index_version,
+        ),
+        top_k=top_k,
+        rerank_weight=_rerank_weight(options, config),
+    )
+
+
+def require_sampling(sampling: Sampling) -> None:
+    """Raises InvalidRequest where the contract's limits are broken; a generator's own may be narrower."""
+    if sampling.HasField("max_output_tokens"):
+        require_between("sampling.max_output_tokens", sampling.max_output_tokens, 1, MAX_OUTPUT_TOKENS)
+
+
+def require_fusion(fusion: FusionWeights) -> None:
+    """Raises InvalidRequest for weights by which nothing can be ordered."""
+    dense_weight = fusion.dense_weight if fusion.HasField("dense_weight") else 1.0
+    bm25_weight = fusion.bm25_weight if fusion.HasField("bm25_weight") else 1.0
+    require_finite("search.fusion.dense_weight", dense_weight, 0, MAX_FUSION_WEIGHT)
+    require_finite("search.fusion.bm25_weight", bm25_weight, 0, MAX_FUSION_WEIGHT)
+    if dense_weight == bm25_weight == 0:
+        raise InvalidRequest("search.fusion", "not both weights may be 0")
+    if fusion.HasField("rrf_k"):
+        require_between("search.fusion.rrf_k", fusion.rrf_k, 1, MAX_RRF_K)
+
+
+def _top_k(options: SearchOptions, config: GatewayConfig) -> int:
+    if not options.HasField("top_k"):
+        return min(DEFAULT_TOP_K, config.max_top_k)
+    require_between("search.top_k", options.top_k, 1, config.max_top_k)
+    return options.top_k
+
+
+def _num_candidates(options: SearchOptions, top_k: int, config: GatewayConfig) -> int:
+    if not options.HasField("num_candidates"):
+        return max(top_k, min(DEFAULT_NUM_CANDIDATES, config.max_candidates))
+    require_between("search.num_candidates", options.num_candidates, 1, config.max_candidates)
+    if options.num_candidates < top_k:
+        raise InvalidRequest("search.num_candidates", f"at least top_k ({top_k:,}), got {options.num_candidates:,}")
+    return options.num_candidates
+
+
+def _rerank_weight(options: SearchOptions, config: GatewayConfig) -> float:
+    if not options.HasField("rerank_weight"):
+        return config.rerank_weight
+    require_finite("search.rerank_weight", options.rerank_weight, 0, 1)
+    return options.rerank_weight

@@ -1,0 +1,87 @@
+"""GatewayService: wire ↔ pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+
+from chassis.interceptors import client_interceptors
+from gateway.budget import answer_budget, search_budget
+from gateway.config import GatewayConfig
+from gateway.journey import Journey
+from gateway.pipeline import Generate, Pipeline
+from gateway.question import read_question, read_search
+from gateway.stages import Stages
+from trivium.v1 import gateway_pb2_grpc
+from trivium.v1.gateway_pb2 import (
+    AnswerRequest,
+    AnswerResponse,
+    AnswerStreamRequest,
+    AnswerStreamResponse,
+    SearchRequest,
+    SearchResponse,
+)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
+    """Checks what a caller sends and takes it through the pipeline."""
+
+    full_name = "trivium.v1.GatewayService"
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self._config = config
+        self._stages = Stages(config, client_interceptors())
+        self._pipeline = Pipeline(self._stages)
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Serve the RPCs on this server."""
+        gateway_pb2_grpc.add_GatewayServiceServicer_to_server(self, server)
+
+    async def start(self) -> None:
+        """Nothing to wait for: the gateway is ready without its stages, and says so to each question."""
+
+    async def stop(self) -> None:
+        """Close the channels."""
+        await self._stages.close()
+
+    async def Answer(self, request: AnswerRequest, context: Context) -> AnswerResponse:
+        """The whole answer. Nothing is sent before its end, so a generation that breaks is begun again."""
+        sources, *deltas, last = [event async for event in self._answer(request, self._stages.generate_whole)]
+        finished = last.finished
+        return AnswerResponse(
+            text="".join(event.delta.text for event in deltas),
+            sources=sources.sources.sources,
+            quotes=[quote for event in deltas for quote in event.delta.quotes],
+            reason=finished.reason,
+            kind=finished.kind,
+            usage=finished.usage if finished.HasField("usage") else None,
+            dropped_passage_ids=finished.dropped_passage_ids,
+            report=finished.report,
+        )
+
+    async def AnswerStream(
+        self, request: AnswerStreamRequest, context: Context
+    ) -> AsyncGenerator[AnswerStreamResponse]:
+        """The answer as it is written."""
+        async with aclosing(self._answer(request, self._stages.generate)) as events:
+            async for event in events:
+                yield event
+
+    async def Search(self, request: SearchRequest, context: Context) -> SearchResponse:
+        """The passages, and no answer."""
+        question = read_search(request.question, request.search, self._config)
+        journey = Journey(search_budget(self._config))
+        evidence = await self._pipeline.search(question, journey)
+        return SearchResponse(sources=evidence.sources, report=journey.report())
+
+    def _answer(
+        self, request: AnswerRequest | AnswerStreamRequest, generate: Generate
+    ) -> AsyncGenerator[AnswerStreamResponse]:
+        question = read_question(request, self._config)
+        journey = Journey(answer_budget(self._config, question.allow_sources_only))
+        return self._pipeline.answer(question, generate, journey)

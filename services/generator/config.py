@@ -1,0 +1,32 @@
+"""What the generator is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from chassis.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class GeneratorConfig(ModelConfig):
+    """Every setting of the generator."""
+
+    listen_address: str = "127.0.0.1:7004"
+    metrics_address: str = "127.0.0.1:7104"
+
+    engine: Literal["extractive", "seq2seq"] = "extractive"
+    """`extractive` quotes sentences of the passages and needs a sentence model (`embedded` is one); `seq2seq`
+    writes with an encoder-decoder (BART, T5 and kin)."""
+
+    max_prompt_tokens: Annotated[int, Field(ge=64)] = 2_048
+    """Tokens that question and passages may take together, control tokens included. Passages beyond it are
+    dropped. Never more than the model has positions. Latency grows with it."""
+
+    max_output_tokens: Annotated[int, Field(ge=1, le=4_096)] = 4_096
+    """The most output tokens that a request may ask for."""
+
+    max_passages: Annotated[int, Field(ge=1, le=100)] = 100
+    """The most passages in one request."""

@@ -1,0 +1,180 @@
+"""The generator on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from chassis import checkpoint, deadline
+from chassis.checkpoint import EMBEDDED, Checkpoint
+from chassis.config import ConfigError
+from chassis.errors import InvalidRequest
+from chassis.executor import SingleThread
+from chassis.runtime import Runtime
+from chassis.stats import stage_stats
+from chassis.validation import require_between, require_text, require_unique
+from services.generator.config import GeneratorConfig
+from services.generator.decoding import DecodingLoop, Ended
+from services.generator.engine import Engine, Passage, Prompt, QuestionTooLong, Sampling, Step
+from services.generator.extractive import Extractive
+from services.generator.seq2seq import Seq2Seq
+from trivium.v1 import generator_pb2, generator_pb2_grpc, passage_pb2
+
+MAX_QUESTION_CHARACTERS = 8_192
+MAX_ID_CHARACTERS = 512
+MAX_TEXTS = 1_000
+DEFAULT_OUTPUT_TOKENS = 256
+
+ENGINES: dict[str, Callable[[Path, str, int, int], Engine[Any]]] = {"extractive": Extractive, "seq2seq": Seq2Seq}
+KINDS = {
+    "extractive": generator_pb2.ANSWER_KIND_EXTRACTIVE,
+    "generated": generator_pb2.ANSWER_KIND_GENERATED,
+}
+REASONS = {"stop": generator_pb2.FINISH_REASON_STOP, "length": generator_pb2.FINISH_REASON_LENGTH}
+
+WARM_UP = ("Which one is ready?", [Passage("1", "This one is ready.")])
+
+
+class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
+    """Answers by one engine, one model, one device."""
+
+    full_name = "trivium.v1.GeneratorService"
+
+    def __init__(self, config: GeneratorConfig, runtime: Runtime) -> None:
+        self._config = config
+        self._runtime = runtime
+        self._time_to_first_token = runtime.metrics.time_to_first_token
+        self._time_per_output_token = runtime.metrics.time_per_output_token
+        self._prompts = SingleThread("generator-prompts")
+        self._checkpoint: Checkpoint
+        self._engine: Engine[Any]
+        self._loop: DecodingLoop | None = None
+
+    def register(self, server: grpc.aio.Server) -> None:
+        generator_pb2_grpc.add_GeneratorServiceServicer_to_server(self, server)
+
+    async def start(self) -> None:
+        """Raises ConfigError: no such model, or one of another kind."""
+        if self._config.engine != "extractive" and self._config.model == EMBEDDED:
+            raise ConfigError(f"the embedded model cannot write: the engine {self._config.engine} needs another")
+        self._checkpoint = await asyncio.to_thread(checkpoint.find, self._config.model)
+        self._engine = await self._runtime.on_device(self._load_blocking, self._checkpoint.path)
+        self._loop = DecodingLoop(self._engine, self._runtime.queue(), self._runtime.on_device)
+        self._loop.start()
+
+    async def stop(self) -> None:
+        if self._loop:
+            await self._loop.close()
+        self._prompts.close()
+
+    async def Generate(
+        self,
+        request: generator_pb2.GenerateRequest,
+        context: grpc.aio.ServicerContext[generator_pb2.GenerateRequest, generator_pb2.GenerateResponse],
+    ) -> AsyncIterator[generator_pb2.GenerateResponse]:
+        began = time.perf_counter()
+        self._require_valid(request)
+        assert self._loop is not None
+        prompt = await self._fit(request)
+        sampling = self._sampling(request)
+        async with contextlib.aclosing(self._loop.answer(prompt, sampling, deadline.current())) as events:
+            async for event in events:
+                if isinstance(event, Step):
+                    yield generator_pb2.GenerateResponse(delta=_delta(event))
+                else:
+                    self._observe(began, event)
+                    yield generator_pb2.GenerateResponse(finished=self._finished(prompt, event))
+
+    async def CountTokens(
+        self,
+        request: generator_pb2.CountTokensRequest,
+        context: grpc.aio.ServicerContext[generator_pb2.CountTokensRequest, generator_pb2.CountTokensResponse],
+    ) -> generator_pb2.CountTokensResponse:
+        if not 1 <= len(request.texts) <= MAX_TEXTS:
+            raise InvalidRequest("texts", f"1 to {MAX_TEXTS:,}, got {len(request.texts):,}")
+        num_tokens = await self._prompts.run(self._engine.count_tokens, list(request.texts))
+        return generator_pb2.CountTokensResponse(
+            num_tokens=num_tokens, max_prompt_tokens=self._engine.max_prompt_tokens
+        )
+
+    def _load_blocking(self, path: Path) -> Engine[Any]:
+        assert self._runtime.device is not None
+        config = self._config
+        load = ENGINES[config.engine]
+        engine = load(path, self._runtime.device.torch_name, config.max_prompt_tokens, config.max_output_tokens)
+        for _ in engine.generate(engine.fit(*WARM_UP), Sampling(max_output_tokens=2)):
+            pass
+        return engine
+
+    def _require_valid(self, request: generator_pb2.GenerateRequest) -> None:
+        require_text("question", request.question, MAX_QUESTION_CHARACTERS)
+        require_between("passages", len(request.passages), 1, self._config.max_passages)
+        for number, passage in enumerate(request.passages):
+            if not 1 <= len(passage.passage_id) <= MAX_ID_CHARACTERS:
+                raise InvalidRequest(f"passages[{number}].passage_id", f"1 to {MAX_ID_CHARACTERS} characters")
+            if not passage.text.strip():
+                raise InvalidRequest(f"passages[{number}].text", "must not be empty")
+        require_unique("passages", "passage_id", (passage.passage_id for passage in request.passages))
+        if request.sampling.HasField("max_output_tokens"):
+            limit = self._engine.max_output_tokens
+            require_between("sampling.max_output_tokens", request.sampling.max_output_tokens, 1, limit)
+
+    def _sampling(self, request: generator_pb2.GenerateRequest) -> Sampling:
+        if request.sampling.HasField("max_output_tokens"):
+            return Sampling(request.sampling.max_output_tokens)
+        return Sampling(min(DEFAULT_OUTPUT_TOKENS, self._engine.max_output_tokens))
+
+    async def _fit(self, request: generator_pb2.GenerateRequest) -> Prompt:
+        passages = [_passage(passage) for passage in request.passages]
+        try:
+            prompt: Prompt = await self._prompts.run(self._engine.fit, request.question, passages)
+        except QuestionTooLong as error:
+            raise InvalidRequest("question", str(error)) from None
+        return prompt
+
+    def _finished(self, prompt: Prompt, ended: Ended) -> generator_pb2.GenerateFinished:
+        return generator_pb2.GenerateFinished(
+            reason=REASONS[ended.finish],
+            kind=KINDS[self._engine.kind],
+            usage=generator_pb2.Usage(prompt_tokens=prompt.num_tokens, output_tokens=ended.num_tokens),
+            dropped_passage_ids=prompt.dropped_passage_ids,
+            stats=passage_pb2.StageStats(
+                **stage_stats(
+                    self._runtime,
+                    self._checkpoint,
+                    [ended.stats],
+                    truncated_tokens=prompt.truncated_tokens,
+                    tokens=prompt.num_tokens + ended.num_tokens,
+                )
+            ),
+        )
+
+    def _observe(self, began: float, ended: Ended) -> None:
+        self._time_to_first_token.observe(ended.first_text_at - began)
+        if ended.num_tokens > 1:
+            seconds = ended.last_text_at - ended.first_text_at
+            self._time_per_output_token.observe(seconds / (ended.num_tokens - 1))
+
+
+def _passage(passage: passage_pb2.Passage) -> Passage:
+    return Passage(passage.passage_id, passage.text, passage.title, passage.range.start)
+
+
+def _delta(step: Step) -> generator_pb2.TextDelta:
+    return generator_pb2.TextDelta(
+        text=step.text,
+        quotes=[
+            generator_pb2.Quote(
+                passage_id=quote.passage_id,
+                text=quote.text,
+                range=passage_pb2.CharacterRange(start=quote.start, end=quote.end),
+            )
+            for quote in step.quotes
+        ],
+    )

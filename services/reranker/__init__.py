@@ -1,0 +1,1 @@
+"""Judges candidates against the question."""

@@ -1,0 +1,37 @@
+"""What the reranker is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from chassis.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class RerankerConfig(ModelConfig):
+    """Every field is a variable: `RERANKER_MAX_CANDIDATES`."""
+
+    listen_address: str = "127.0.0.1:7003"
+    """Where gRPC is served: `host:port`. Port 0 takes a free one."""
+
+    metrics_address: str = "127.0.0.1:7103"
+    """Where Prometheus reads `/metrics`: `host:port`. Port 0 takes a free one."""
+
+    engine: Literal["late-interaction", "cross-encoder"] = "late-interaction"
+    """How a passage is judged: `cross-encoder` reads it together with the question and needs a model trained for
+    that; `late-interaction` compares the token vectors of any encoder."""
+
+    max_candidates: Annotated[int, Field(ge=1)] = 1_000
+    """Candidates in one request. More are INVALID_ARGUMENT."""
+
+    max_length: Annotated[int, Field(ge=64)] = 512
+    """Tokens that the model reads at once: question and passage together for a cross-encoder, each of them for
+    late interaction. The model's own limit where that is lower. Passages are cut to it; cost grows with it."""
+
+    calibration: Path | None = None
+    """File that turns this engine's and model's logits into probabilities. Without one there are none, and nobody
+    abstains."""

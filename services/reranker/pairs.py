@@ -1,0 +1,122 @@
+"""What both engines share: question and passage as text, as tokens, and as the tensors that a model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from tokenizers import Encoding
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from chassis.config import ConfigError
+
+BYTES_PER_TOKEN = 4
+"""A common mean over scripts: English has about 4 letters a token, Chinese 3 bytes a character."""
+
+
+class Pair(NamedTuple):
+    """A question and one passage that may answer it."""
+
+    question: str
+    passage: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a model said of a pair."""
+
+    logit: float
+    """Higher is more relevant."""
+    num_tokens: int
+    """Tokens read for it."""
+    truncated_tokens: int
+    """Tokens of the passage that did not fit the model."""
+
+
+def passage_text(title: str, heading_path: Iterable[str], text: str) -> str:
+    """A passage as a model reads it: below its title and the headings above it."""
+    return "\n".join(part for part in (title, " > ".join(heading_path), text) if part)
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens the text has, from its length alone. At least 1."""
+    return 1 + len(text.encode()) // BYTES_PER_TOKEN
+
+
+class PairTokenizer:
+    """Questions and passages as tokens.
+
+    It changes nothing in the tokenizer beneath it, so that threads may share one.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        if tokenizer.pad_token_id is None:
+            raise ConfigError("the model's tokenizer has no padding token: it cannot read several texts at once")
+        self._backend = tokenizer.backend_tokenizer
+        self._pad_token_id = tokenizer.pad_token_id
+        self._pad_type_id = tokenizer.pad_token_type_id
+        self._has_types = "token_type_ids" in tokenizer.model_input_names
+        self._padding_side = tokenizer.padding_side
+        self.max_length: int = tokenizer.model_max_length
+
+    def num_special_tokens(self, is_pair: bool) -> int:
+        """How many tokens the model wants around one text, or around a pair."""
+        count: int = self._backend.num_special_tokens_to_add(is_pair)
+        return count
+
+    def count(self, text: str) -> int:
+        """How many tokens the text has, special tokens not counted."""
+        return len(self._backend.encode(text, add_special_tokens=False))
+
+    def split(self, texts: Sequence[str]) -> list[Encoding]:
+        """The tokens of each text, without special tokens."""
+        encodings: list[Encoding] = self._backend.encode_batch(texts, add_special_tokens=False)
+        return encodings
+
+    def frame(self, first: Encoding, second: Encoding | None = None) -> Encoding:
+        """A text, or a pair, with the special tokens that belong there."""
+        framed: Encoding = self._backend.post_process(first, second, True)
+        return framed
+
+    def pad(self, encodings: Sequence[Encoding]) -> dict[str, torch.Tensor]:
+        """What a model is called with. Each is (encodings, longest) int64."""
+        inputs = {
+            "input_ids": self._pad([encoding.ids for encoding in encodings], self._pad_token_id),
+            "attention_mask": self._pad([encoding.attention_mask for encoding in encodings], 0),
+        }
+        if self._has_types:
+            inputs["token_type_ids"] = self._pad([one.type_ids for one in encodings], self._pad_type_id)
+        return inputs
+
+    def mark_words(self, encodings: Sequence[Encoding]) -> torch.Tensor:
+        """Which tokens are neither special nor padding. (encodings, longest) bool."""
+        return self._pad([encoding.special_tokens_mask for encoding in encodings], 1) == 0
+
+    def _pad(self, rows: Sequence[list[int]], padding: int) -> torch.Tensor:
+        tensors = [torch.tensor(row, dtype=torch.int64) for row in rows]
+        return pad_sequence(tensors, batch_first=True, padding_value=padding, padding_side=self._padding_side)
+
+
+def cut(passage: Encoding, room: int) -> int:
+    """Keep the first `room` tokens of a passage. Returns how many were left out."""
+    num_truncated = max(0, len(passage) - room)
+    passage.truncate(room)
+    return num_truncated
+
+
+def num_positions(model: PreTrainedModel, tokenizer: PairTokenizer, max_length: int) -> int:
+    """Tokens that a model reads at once: at most `max_length`, what its tokenizer says, and what it was built for.
+
+    RoBERTa and its kin count positions from behind the padding id: of 514 rows 512 serve.
+    """
+    built_for: int
+    table: Any = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    if isinstance(table, torch.nn.Embedding):
+        skipped = 0 if table.padding_idx is None else table.padding_idx + 1
+        built_for = table.num_embeddings - skipped
+    else:
+        built_for = getattr(model.config, "max_position_embeddings", max_length)
+    return min(max_length, tokenizer.max_length, built_for)

@@ -1,0 +1,1 @@
+"""Finds candidate passages for a question; its `indexer` writes what is searched."""

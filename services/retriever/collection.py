@@ -1,0 +1,129 @@
+"""Where a collection lies on disk, and the pointer to its published version. Imports no model code.
+
+<collections_path>/
+├── .writer.lock               held by the one indexer
+└── handbook/                  a collection
+    ├── collection.json        what was fixed when it was created
+    ├── log/000001.log         every acknowledged document: text and vectors
+    ├── versions/000007/       manifest.json, dense.faiss, sparse/: immutable
+    └── published              the pointer: version number and its manifest's sha256
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from services.retriever import durable
+from services.retriever.analyzer import Analyzer
+
+DEFAULT_NAME = "default"
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
+NAME_RULE = "1 to 64 of a-z, 0-9, - and _; begins with a letter or digit"
+SETTINGS = "collection.json"
+POINTER = "published"
+FORMAT = 1
+"""Of the layout. A reader refuses another."""
+
+
+class UnknownFormat(Exception):
+    """Written by another version of this software."""
+
+
+class CorruptPointer(Exception):
+    """The file that names the published version cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """The published version, and which manifest is its."""
+
+    index_version: int
+    manifest_sha256: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was fixed when the collection was created."""
+
+    analyzer: Analyzer
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A collection's directory. The name has been matched with `NAME` before it became a path."""
+
+    path: Path
+
+    @classmethod
+    def named(cls, collections_path: Path, name: str) -> Collection:
+        """The collection of that name, there or not."""
+        assert NAME.fullmatch(name), "a name becomes a path only after it was validated"
+        return cls(collections_path / name)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / "log"
+
+    @property
+    def versions_path(self) -> Path:
+        return self.path / "versions"
+
+    def version_path(self, index_version: int) -> Path:
+        return self.versions_path / f"{index_version:06d}"
+
+    def exists(self) -> bool:
+        return (self.path / SETTINGS).is_file()
+
+    def create(self, settings: Settings) -> None:
+        """Make it, whole or not at all."""
+        beside = self.path.with_name(f".{self.name}.partial")
+        for directory in (beside / "log", beside / "versions"):
+            directory.mkdir(parents=True, exist_ok=True)
+        fields = {
+            "format": FORMAT,
+            "analyzer": asdict(settings.analyzer),
+            "created_at": settings.created_at.isoformat(),
+        }
+        durable.replace(beside / SETTINGS, json.dumps(fields, indent=2).encode())
+        beside.rename(self.path)
+        durable.sync_directory(self.path.parent)
+
+    def settings(self) -> Settings:
+        """Raises OSError when there is no such collection."""
+        fields = json.loads((self.path / SETTINGS).read_bytes())
+        if fields["format"] != FORMAT:
+            raise UnknownFormat(f"{self.path / SETTINGS}: format {fields['format']}, this software reads {FORMAT}")
+        created_at = datetime.fromisoformat(fields["created_at"]).astimezone(UTC)
+        return Settings(Analyzer(**fields["analyzer"]), created_at)
+
+    def pointer(self) -> Pointer | None:
+        """The published version; None when nothing is published. Raises CorruptPointer."""
+        try:
+            fields = json.loads((self.path / POINTER).read_bytes())
+            return Pointer(int(fields["index_version"]), str(fields["manifest_sha256"]))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError) as error:
+            raise CorruptPointer(f"{self.path / POINTER}: not a pointer") from error
+
+    def flip(self, pointer: Pointer) -> None:
+        """Publish: readers see the old pointer or the new one, never anything else."""
+        durable.replace(self.path / POINTER, json.dumps(asdict(pointer)).encode())
+
+
+def every(collections_path: Path) -> Iterator[Collection]:
+    """The collections there, by name."""
+    if collections_path.is_dir():
+        for path in sorted(collections_path.iterdir()):
+            if NAME.fullmatch(path.name) and (collection := Collection(path)).exists():
+                yield collection

@@ -1,0 +1,1 @@
+"""The one writer of collections: splits documents, encodes passages, publishes versions."""

@@ -1,0 +1,34 @@
+"""What the indexer is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from services.retriever.config import EncoderConfig
+
+
+@dataclass(frozen=True)
+class IndexerConfig(EncoderConfig):
+    """The indexer's settings: `INDEXER_…`."""
+
+    listen_address: str = "127.0.0.1:7002"
+    """Where gRPC is served: `host:port`. Port 0 takes a free one."""
+
+    metrics_address: str = "127.0.0.1:7102"
+    """Where Prometheus reads `/metrics`: `host:port`. Port 0 takes a free one."""
+
+    default_deadline_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0
+    """Seconds that a call without a deadline gets. A stream of documents, or a publication, may take long."""
+
+    max_deadline_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 86_400.0
+    """Seconds to which a longer deadline is cut."""
+
+    max_passage_tokens: Annotated[int, Field(ge=16)] = 200
+    """Tokens of a passage with its title and headings. Part of what makes passages: after a change documents
+    are to be ingested again. Above what the encoder reads, the rest is not seen by the dense leg."""
+
+    index_factory: str = "Flat"
+    """FAISS factory string of the dense index."""

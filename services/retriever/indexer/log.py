@@ -1,0 +1,197 @@
+"""The append-only log of a collection: every acknowledged document, with its passages and their vectors.
+
+A frame is one document: magic, length, crc32, where its group began, then the record. Frames that are written
+together are a group and reach the disk by one fsync. A frame that is damaged at the end of the file was never
+acknowledged and is dropped; one that is followed by a later group was, and then the log is corrupt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.retriever import durable
+from services.retriever.passage import Passage
+
+MAGIC = b"TRV1"
+HEADER = struct.Struct("<4sIIQ")
+"""Magic, length of the record in bytes, crc32 of (group, record), offset at which the group begins."""
+LENGTHS = struct.Struct("<II")
+"""Bytes of the record's JSON and of its vectors."""
+FILE_NAME = "000001.log"
+
+
+class CorruptLog(Exception):
+    """An acknowledged record cannot be read. Names the file and the offset."""
+
+
+@dataclass(frozen=True)
+class Upsert:
+    """A document as it was stored: passages, and one vector each (float32, shape (passages, dimension))."""
+
+    document_id: str
+    content_hash: str
+    made_by: str
+    """Digest of encoder and splitter."""
+    passages: tuple[Passage, ...]
+    vectors: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a frame stands."""
+
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class _Frame:
+    location: Location
+    group: int
+    record: bytes
+
+
+class Log:
+    """One collection's. Appends come from one thread at a time; reads from any."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open it, or begin it, and drop what a crash left unfinished at its end. Raises CorruptLog. Blocks."""
+        self._path = directory / FILE_NAME
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        durable.sync_directory(directory)
+        self.end = 0
+        """Offset after the last acknowledged frame."""
+        for frame in self._frames():
+            self.end = frame.location.offset + frame.location.length
+        self._cut()
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def __iter__(self) -> Iterator[tuple[Location, Upsert]]:
+        """Every record, oldest first."""
+        for frame in self._frames():
+            yield frame.location, _decode(frame.record)
+
+    def append(self, records: Sequence[Upsert]) -> list[Location]:
+        """Write records as one group; on disk when this returns. Blocks.
+
+        Raises OSError; then none of them is in the log.
+        """
+        group, offset, locations, frames = self.end, self.end, [], []
+        for record in records:
+            frames.append(_frame(_encode(record), group))
+            locations.append(Location(offset, len(frames[-1])))
+            offset += len(frames[-1])
+        try:
+            _write(self._descriptor, b"".join(frames), group)
+            os.fsync(self._descriptor)
+        except OSError:
+            self._cut()
+            raise
+        self.end = offset
+        return locations
+
+    def read(self, location: Location) -> Upsert:
+        """The record there. Raises CorruptLog. Blocks."""
+        data = os.pread(self._descriptor, location.length, location.offset)
+        frame = _parse(data, 0)
+        if frame is None:
+            raise CorruptLog(f"{self._path}: the record at {location.offset} is damaged")
+        return _decode(frame.record)
+
+    def _frames(self) -> Iterator[_Frame]:
+        """Whole frames up to the first that is not. Raises CorruptLog if that one had been acknowledged."""
+        offset = 0
+        while frame := self._frame_at(offset):
+            yield frame
+            offset += frame.location.length
+        if any(later.group > offset for later in self._frames_after(offset)):
+            raise CorruptLog(f"{self._path}: the record at {offset} is damaged")
+
+    def _frame_at(self, offset: int) -> _Frame | None:
+        header = os.pread(self._descriptor, HEADER.size, offset)
+        if len(header) < HEADER.size or not header.startswith(MAGIC):
+            return None
+        length = HEADER.unpack(header)[1]
+        if offset + HEADER.size + length > os.fstat(self._descriptor).st_size:
+            return None
+        return _parse(os.pread(self._descriptor, HEADER.size + length, offset), offset)
+
+    def _frames_after(self, offset: int) -> Iterator[_Frame]:
+        size = os.fstat(self._descriptor).st_size
+        if offset < size:
+            tail = os.pread(self._descriptor, size - offset, offset)
+            found = tail.find(MAGIC, 1)
+            while found >= 0:
+                if frame := self._frame_at(offset + found):
+                    yield frame
+                found = tail.find(MAGIC, found + 1)
+
+    def _cut(self) -> None:
+        os.ftruncate(self._descriptor, self.end)
+        os.fsync(self._descriptor)
+
+
+def _frame(record: bytes, group: int) -> bytes:
+    return HEADER.pack(MAGIC, len(record), _crc(record, group), group) + record
+
+
+def _parse(data: bytes, offset: int) -> _Frame | None:
+    """The frame that these bytes are; None when they are damaged."""
+    if len(data) < HEADER.size:
+        return None
+    magic, length, crc, group = HEADER.unpack_from(data)
+    record = data[HEADER.size :]
+    if magic != MAGIC or length != len(record) or crc != _crc(record, group):
+        return None
+    return _Frame(Location(offset, len(data)), group, record)
+
+
+def _crc(record: bytes, group: int) -> int:
+    return zlib.crc32(record, zlib.crc32(group.to_bytes(8, "little")))
+
+
+def _encode(record: Upsert) -> bytes:
+    fields = {
+        "kind": "upsert",
+        "document_id": record.document_id,
+        "content_hash": record.content_hash,
+        "made_by": record.made_by,
+        "passages": [asdict(passage) for passage in record.passages],
+    }
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    vectors = np.ascontiguousarray(record.vectors, dtype="<f4").tobytes()
+    return LENGTHS.pack(len(text), len(vectors)) + text + vectors
+
+
+def _decode(data: bytes) -> Upsert:
+    text_length, _ = LENGTHS.unpack_from(data)
+    fields = json.loads(data[LENGTHS.size : LENGTHS.size + text_length])
+    passages = tuple(
+        Passage(**{**passage, "heading_path": tuple(passage["heading_path"])}) for passage in fields["passages"]
+    )
+    vectors = np.frombuffer(data, dtype="<f4", offset=LENGTHS.size + text_length)
+    return Upsert(
+        fields["document_id"],
+        fields["content_hash"],
+        fields["made_by"],
+        passages,
+        vectors.reshape(len(passages), -1).astype(np.float32, copy=False),
+    )
+
+
+def _write(descriptor: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written

@@ -1,0 +1,107 @@
+"""What a version consists of: every file with its size and sha256. Imports no model code.
+
+Readers verify it before FAISS or tantivy reads a byte, for these trust their input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from services.retriever.analyzer import Analyzer
+from services.retriever.fingerprint import Fingerprint
+
+NAME = "manifest.json"
+FORMAT = 1
+
+
+class CorruptVersion(Exception):
+    """A version's files are not what its manifest says. Names the file."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One file's size in bytes, and its sha256."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A version's."""
+
+    index_version: int
+    num_documents: int
+    num_passages: int
+    dimension: int
+    metric: str
+    index_factory: str
+    analyzer: Analyzer
+    encoder: Fingerprint
+    """Compared with the running encoder's."""
+    splitter: Fingerprint
+    """How documents became passages. Readers need not agree."""
+    log_end: int
+    """Offset in the log: the version holds the documents acknowledged up to there."""
+    library_versions: Mapping[str, str]
+    file_by_path: Mapping[str, File]
+    """By path below the version's directory."""
+
+    def to_json(self) -> bytes:
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2, ensure_ascii=False).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Manifest:
+        fields: dict[str, Any] = json.loads(data)
+        found = fields.pop("format", None)
+        if found != FORMAT:
+            raise CorruptVersion(f"{NAME}: format {found}, this software reads {FORMAT}")
+        fields["analyzer"] = Analyzer(**fields["analyzer"])
+        fields["file_by_path"] = {path: File(**file) for path, file in fields["file_by_path"].items()}
+        return cls(**fields)
+
+
+def describe(directory: Path) -> dict[str, File]:
+    """Every file below a directory, by its path there. Hashes them all: blocks."""
+    return {
+        path.relative_to(directory).as_posix(): File(path.stat().st_size, _sha256(path))
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+def read(directory: Path, sha256: str) -> Manifest:
+    """The manifest in a version's directory. Raises CorruptVersion unless it has that sha256. Blocks."""
+    try:
+        data = (directory / NAME).read_bytes()
+    except OSError as error:
+        raise CorruptVersion(f"{NAME}: cannot be read") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise CorruptVersion(f"{NAME}: not the one that was published")
+    return Manifest.from_json(data)
+
+
+def verify(directory: Path, manifest: Manifest) -> None:
+    """Raises CorruptVersion, naming the file, unless the files are exactly those of the manifest. Blocks."""
+    try:
+        found = describe(directory)
+    except OSError as error:
+        raise CorruptVersion(f"{error.filename}: cannot be read") from error
+    found.pop(NAME, None)
+    for path in sorted(found.keys() | manifest.file_by_path.keys()):
+        if path not in found:
+            raise CorruptVersion(f"{path}: missing")
+        if path not in manifest.file_by_path:
+            raise CorruptVersion(f"{path}: not in the manifest")
+        if found[path] != manifest.file_by_path[path]:
+            raise CorruptVersion(f"{path}: size or sha256 differs from the manifest")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,55 @@
+"""A citable piece of a document, as an index keeps it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from itertools import groupby
+
+PASSAGE_FORMAT = "title > headings, newline, text"
+"""Names what `heading_line` and `indexed_text` do. Part of the fingerprint: change it when they change."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """`text` is a verbatim slice of the document: its characters `start` to `end`, in Unicode code points."""
+
+    passage_id: str
+    document_id: str
+    title: str
+    heading_path: tuple[str, ...]
+    text: str
+    uri: str
+    page: int | None
+    start: int
+    end: int
+
+    @property
+    def heading_line(self) -> str:
+        """Title and headings in one line, outermost first. Empty when there are none."""
+        return heading_line(self.title, self.heading_path)
+
+    @property
+    def indexed_text(self) -> str:
+        """What is searched of the passage: its title and headings, then its text."""
+        return indexed_text(self.heading_line, self.text)
+
+    def to_json(self) -> bytes:
+        """UTF-8."""
+        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Passage:
+        """The passage that `to_json` wrote."""
+        fields = json.loads(data)
+        return cls(**{**fields, "heading_path": tuple(fields["heading_path"])})
+
+
+def heading_line(title: str, heading_path: tuple[str, ...]) -> str:
+    """`Title > Heading > Heading`. A document whose title is also its first heading says it once."""
+    return " > ".join(name for name, _ in groupby(name for name in (title, *heading_path) if name))
+
+
+def indexed_text(heading: str, text: str) -> str:
+    """The one text of a passage for BM25 and for encoders that read one text."""
+    return f"{heading}\n{text}" if heading else text

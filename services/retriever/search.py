@@ -1,0 +1,133 @@
+"""One search: the question is encoded while BM25 runs, the legs are fused, the passages fetched."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeVar
+
+import faiss
+
+from chassis.batcher import Batcher, Served
+from chassis.deadline import Deadline
+from chassis.device import num_threads
+from services.retriever.encoder import Encoded, Text
+from services.retriever.fusion import Found, Ranked, Weights, fuse
+from services.retriever.passage import Passage
+from services.retriever.version import Version
+
+logger = logging.getLogger(__name__)
+
+Output = TypeVar("Output")
+
+MIN_LEG_CANDIDATES = 100
+"""Each leg of a hybrid search finds at least so many, and twice as many as are wanted: what one leg ranks low
+the other may lift."""
+
+RESERVE_S = 0.2
+"""Of the deadline, what a hybrid search keeps to answer by BM25 alone when the encoder is late …"""
+
+RESERVE_SHARE = 0.25
+"""… but at most this share of what is left."""
+
+
+class Mode(Enum):
+    """Which legs search."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    SPARSE = "sparse"
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is wanted: the best `top_k` passages for a question."""
+
+    question: str
+    mode: Mode
+    top_k: int
+    weights: Weights
+
+    @property
+    def limit(self) -> int:
+        """How many candidates each leg finds."""
+        return max(MIN_LEG_CANDIDATES, 2 * self.top_k) if self.mode is Mode.HYBRID else self.top_k
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found, best first; which leg of a hybrid search failed, and by what; what encoding took."""
+
+    found: list[tuple[Found, Passage]]
+    encoded: Served[Encoded] | None = None
+    dense_error: BaseException | None = None
+    bm25_error: BaseException | None = None
+
+
+@dataclass(frozen=True)
+class _DenseLeg:
+    ranked: list[Ranked] = field(default_factory=list)
+    encoded: Served[Encoded] | None = None
+
+
+class Searcher:
+    """Searches versions. Index work runs on threads, one query to a thread; encoding goes through the batcher."""
+
+    def __init__(self, batcher: Batcher[Text, Encoded]) -> None:
+        self._batcher = batcher
+        # OpenMP's setting belongs to the thread. Many questions at once fill the cores better than one split up.
+        self._threads = ThreadPoolExecutor(
+            max(2, num_threads()), "search", initializer=faiss.omp_set_num_threads, initargs=(1,)
+        )
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def search(self, version: Version, search: Search, deadline: Deadline) -> Findings:
+        """Raises what a leg raised, unless it was a hybrid search and the other leg found its candidates."""
+        if search.mode is Mode.HYBRID:
+            return await self._search_both(version, search, deadline)
+        if search.mode is Mode.DENSE:
+            dense = await self._dense(version, search, deadline)
+            found = [Found(ranked.row, dense=ranked) for ranked in dense.ranked]
+            return Findings(await self._with_passages(version, found), dense.encoded)
+        found = [Found(ranked.row, bm25=ranked) for ranked in await self._bm25(version, search)]
+        return Findings(await self._with_passages(version, found))
+
+    async def _search_both(self, version: Version, search: Search, deadline: Deadline) -> Findings:
+        dense, bm25 = await asyncio.gather(
+            self._dense_in_time(version, search, deadline), self._bm25(version, search), return_exceptions=True
+        )
+        if isinstance(dense, BaseException):
+            if isinstance(bm25, BaseException):
+                raise dense
+            found = fuse([], bm25, search.weights)[: search.top_k]
+            return Findings(await self._with_passages(version, found), dense_error=dense)
+        bm25_error, ranked = (bm25, []) if isinstance(bm25, BaseException) else (None, bm25)
+        found = fuse(dense.ranked, ranked, search.weights)[: search.top_k]
+        return Findings(await self._with_passages(version, found), dense.encoded, bm25_error=bm25_error)
+
+    async def _dense_in_time(self, version: Version, search: Search, deadline: Deadline) -> _DenseLeg:
+        remaining_s = deadline.remaining_s()
+        spare = deadline.sooner(remaining_s - min(RESERVE_S, RESERVE_SHARE * remaining_s))
+        async with asyncio.timeout(spare.remaining_s()):
+            return await self._dense(version, search, spare)
+
+    async def _dense(self, version: Version, search: Search, deadline: Deadline) -> _DenseLeg:
+        encoded = await self._batcher.submit(Text(search.question), deadline=deadline)
+        ranked = await self._on_thread(version.dense.search, encoded.output.vector, search.limit)
+        return _DenseLeg(ranked, encoded)
+
+    async def _bm25(self, version: Version, search: Search) -> list[Ranked]:
+        return await self._on_thread(version.sparse.search, search.question, search.limit)
+
+    async def _with_passages(self, version: Version, found: list[Found]) -> list[tuple[Found, Passage]]:
+        passages = await self._on_thread(version.sparse.passages, [one.row for one in found])
+        return list(zip(found, passages, strict=True))
+
+    async def _on_thread(self, function: Callable[..., Output], *arguments: Any) -> Output:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)

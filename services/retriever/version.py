@@ -1,0 +1,50 @@
+"""A version that is loaded and can be searched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.retriever import manifest
+from services.retriever.collection import Collection, Pointer
+from services.retriever.dense import METRIC, DenseIndex, UnreadableIndex
+from services.retriever.fingerprint import Fingerprint, differences
+from services.retriever.sparse import SparseIndex
+
+DENSE_FILE = "dense.faiss"
+SPARSE_DIRECTORY = "sparse"
+
+
+class EncoderMismatch(Exception):
+    """The index was made by another encoder. `differences` says in what."""
+
+    def __init__(self, found: dict[str, str]) -> None:
+        super().__init__("the index was made by another encoder")
+        self.differences = found
+
+
+@dataclass(frozen=True)
+class Version:
+    """Both legs of one version. It is dropped when the last request that holds it ends."""
+
+    index_version: int
+    dense: DenseIndex
+    sparse: SparseIndex
+
+
+def load(collection: Collection, pointer: Pointer, encoder: Fingerprint) -> Version:
+    """Verify the version that `pointer` names, then open it. Blocks.
+
+    Raises CorruptVersion, EncoderMismatch, UnreadableIndex.
+    """
+    directory = collection.version_path(pointer.index_version)
+    described = manifest.read(directory, pointer.manifest_sha256)
+    if found := differences(described.encoder, encoder):
+        raise EncoderMismatch(found)
+    if described.metric != METRIC:
+        raise UnreadableIndex(f"{manifest.NAME}: metric {described.metric}, this software reads {METRIC}")
+    manifest.verify(directory, described)
+    dense = DenseIndex(directory / DENSE_FILE, described.dimension, described.num_passages)
+    sparse = SparseIndex(directory / SPARSE_DIRECTORY, described.analyzer)
+    if sparse.num_passages != described.num_passages:
+        raise UnreadableIndex(f"{SPARSE_DIRECTORY}: {sparse.num_passages} passages, not the manifest's")
+    return Version(described.index_version, dense, sparse)

@@ -1,0 +1,118 @@
+"""More than the device can do: what is admitted is served in time, the rest is refused at once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import grpc
+import pytest
+
+from cli.connection import Refusal
+from cli.system import System
+from tests.installation import Installation, metric
+from trivium.v1 import reranker_pb2, reranker_pb2_grpc
+
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
+
+DEADLINE_S = 1.0
+WORDS = ("gateway", "carries", "one", "deadline", "and", "trace", "through", "retrieval", "reranking", "generation")
+
+
+@pytest.fixture(scope="module")
+def reranker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """A reranker alone, on one thread: the other core is the caller's."""
+    folder = tmp_path_factory.mktemp("overload")
+    nothing_else = dict.fromkeys(("gateway", "retriever", "indexer", "generator"), 0)
+    system = System(
+        collections_path=folder,
+        replicas=nothing_else,
+        settings={"reranker": {"OMP_NUM_THREADS": "1", "RERANKER_MAX_BATCH_TOKENS": "1024"}},
+        logs_path=folder / "logs",
+        device="cpu",
+    )
+    with system.processes() as processes:
+        yield Installation(processes, folder)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one call."""
+
+    code: str
+    seconds: float
+    retry_after_s: float | None = None
+
+
+def request(random_words: random.Random) -> reranker_pb2.RerankRequest:
+    text = " ".join(random_words.choices(WORDS, k=random_words.randint(20, 120)))
+    candidate = reranker_pb2.RerankCandidate(passage_id="a", text=text)
+    return reranker_pb2.RerankRequest(question="what carries the trace", candidates=[candidate])
+
+
+async def call(stub: reranker_pb2_grpc.RerankerServiceAsyncStub, one: reranker_pb2.RerankRequest) -> Outcome:
+    began = time.perf_counter()
+    try:
+        await stub.Rerank(one, timeout=DEADLINE_S)
+    except grpc.aio.AioRpcError as error:
+        seconds = time.perf_counter() - began
+        return Outcome(error.code().name, seconds, Refusal.of(error).retry_after_s)
+    return Outcome("OK", time.perf_counter() - began)
+
+
+async def closed_loop(stub: reranker_pb2_grpc.RerankerServiceAsyncStub, callers: int, seconds: float) -> float:
+    """Calls answered per second when so many callers ask one after the other."""
+    stop_at, words, answered = time.monotonic() + seconds, random.Random(0), 0
+
+    async def ask() -> None:
+        nonlocal answered
+        while time.monotonic() < stop_at:
+            answered += (await call(stub, request(words))).code == "OK"
+
+    await asyncio.gather(*(ask() for _ in range(callers)))
+    return answered / seconds
+
+
+async def open_loop(stub: reranker_pb2_grpc.RerankerServiceAsyncStub, rate: float, seconds: float) -> list[Outcome]:
+    """Poisson arrivals at `rate` per second, whatever becomes of them."""
+    words, tasks = random.Random(1), []
+    began, due = time.monotonic(), 0.0
+    while due < seconds:
+        due += words.expovariate(rate)
+        await asyncio.sleep(max(0.0, began + due - time.monotonic()))
+        tasks.append(asyncio.create_task(call(stub, request(words))))
+    return list(await asyncio.gather(*tasks))
+
+
+async def test_at_half_as_much_again_as_capacity_the_admitted_are_served_in_time(reranker: Installation) -> None:
+    (process,) = reranker.processes.named("reranker")
+    async with grpc.aio.insecure_channel(process.address) as channel:
+        stub = reranker_pb2_grpc.RerankerServiceStub(channel)
+        capacity = await closed_loop(stub, callers=64, seconds=4)
+        await open_loop(stub, 1.5 * capacity, 1)
+        busy_before = metric(process.metrics_address, "trivium_batch_compute_seconds_sum")
+        began = time.perf_counter()
+        outcomes = await open_loop(stub, 1.5 * capacity, 8)
+        wall_s = time.perf_counter() - began
+        busy_s = metric(process.metrics_address, "trivium_batch_compute_seconds_sum") - busy_before
+        saturation = metric(process.metrics_address, "trivium_saturation")
+    refused = [outcome for outcome in outcomes if outcome.code == "RESOURCE_EXHAUSTED"]
+    admitted = [outcome for outcome in outcomes if outcome.code != "RESOURCE_EXHAUSTED"]
+    in_time = sum(outcome.code == "OK" for outcome in admitted) / len(admitted)
+    refusal_ms = statistics.median(outcome.seconds for outcome in refused) * 1e3
+    late_refusals = sum(outcome.seconds > 0.02 for outcome in refused) / len(refused)
+    print(
+        f"capacity {capacity:.0f}/s, {len(outcomes)} offered, {len(refused)} refused in {refusal_ms:.1f} ms "
+        f"({late_refusals:.1%} above 20 ms), {in_time:.1%} of the admitted in time, "
+        f"device busy {busy_s / wall_s:.1%}, saturation {saturation:.2f}"
+    )
+    assert refused, "nothing was refused: this was no overload"
+    assert in_time >= 0.95
+    assert busy_s / wall_s >= 0.95
+    assert refusal_ms < 20
+    assert all(outcome.retry_after_s is not None for outcome in refused)
+    assert saturation > 1

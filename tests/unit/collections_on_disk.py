@@ -1,0 +1,50 @@
+"""Collections with documents and published versions, made without a model: each text's vector is given."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from chassis.executor import SingleThread
+from services.retriever.analyzer import Analyzer
+from services.retriever.collection import Collection, Settings
+from services.retriever.indexer.log import Upsert
+from services.retriever.indexer.publisher import Recipe
+from services.retriever.indexer.writer import CollectionWriter
+from services.retriever.passage import Passage
+
+DIMENSION = 4
+ENCODER = {"kind": "sentence", "weights": "abc", "dimension": str(DIMENSION)}
+RECIPE = Recipe(ENCODER, {"max_tokens": "200"}, DIMENSION, "Flat")
+
+
+def create(collections_path: Path, name: str = "docs") -> Collection:
+    collection = Collection.named(collections_path, name)
+    collection.create(Settings(Analyzer.of(), datetime.now(UTC)))
+    return collection
+
+
+def open_writer(collection: Collection, recipe: Recipe = RECIPE) -> CollectionWriter:
+    return CollectionWriter(collection, recipe, SingleThread("log"))
+
+
+def record(writer: CollectionWriter, document_id: str, *texts: str, content_hash: str = "") -> Upsert:
+    """A document whose passages' vectors point where the lengths of their texts say."""
+    passages = tuple(
+        Passage(f"{document_id}#{number}", document_id, "", (), text, "", None, 0, len(text))
+        for number, text in enumerate(texts)
+    )
+    vectors = np.array([[len(text), 1, number, 0] for number, text in enumerate(texts)], dtype=np.float32)
+    return Upsert(document_id, content_hash or repr(texts), writer.made_by, passages, vectors)
+
+
+async def publish_texts(collection: Collection, recipe: Recipe = RECIPE, **text_by_document_id: str) -> int:
+    """Store the texts, one document each, and publish. Returns the index version."""
+    writer = open_writer(collection, recipe)
+    for document_id, text in text_by_document_id.items():
+        await writer.append(record(writer, document_id, text))
+    published = await writer.publish()
+    await writer.close()
+    return published.index_version

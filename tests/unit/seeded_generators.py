@@ -1,0 +1,122 @@
+"""Small encoder-decoders with seeded weights and trained tokenizers, saved as real ones are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+TEXTS = [
+    "The reranker scores at most two hundred candidates. It never adds or drops one.",
+    "A question travels through three services, and a trace follows it: why, how and when?",
+    "Passages travel as text once per hop; vectors never leave the retriever.",
+    "Größe, naïve café, 文档中的句子。 こんにちは 🙂 👩‍👩‍👧 < / s > _ 0 1 2 3 4 5 6 7 8 9",
+    "question: what is the deadline? context: ten seconds unless told otherwise.",
+]
+BART_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+T5_TOKENS = ["<pad>", "</s>", "<unk>", "<extra_id_0>", "<extra_id_1>"]
+
+
+def save_bart(path: Path, **generation: Any) -> None:
+    """Byte-level BPE; `<s> … </s>` around a text, decoding begins with `</s>`. 160 positions."""
+    tokenizer = bart_tokenizer()
+    torch.manual_seed(0)
+    config = BartConfig(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=48,
+        max_position_embeddings=160,
+        init_std=1.0,
+    )
+    _save(BartForConditionalGeneration(config), tokenizer, path, generation)
+
+
+def save_t5(path: Path, **generation: Any) -> None:
+    """Unigram; `… </s>`, decoding begins with `<pad>`. Relative positions."""
+    tokenizer = t5_tokenizer()
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        d_kv=8,
+        d_ff=48,
+        num_layers=2,
+        num_heads=4,
+        initializer_factor=2.0,
+        pad_token_id=0,
+        eos_token_id=1,
+        decoder_start_token_id=0,
+    )
+    _save(T5ForConditionalGeneration(config), tokenizer, path, generation)
+
+
+SAVE = {"bart": save_bart, "t5": save_t5}
+
+
+def bart_tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        TEXTS,
+        trainers.BpeTrainer(
+            vocab_size=360,
+            special_tokens=BART_TOKENS,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+        sep_token="</s>",
+        cls_token="<s>",
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def t5_tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.train_from_iterator(
+        TEXTS,
+        trainers.UnigramTrainer(vocab_size=300, special_tokens=T5_TOKENS, unk_token="<unk>", show_progress=False),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        additional_special_tokens=T5_TOKENS[3:],
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, path: Path, generation: dict[str, Any]) -> None:
+    for name, value in generation.items():
+        setattr(model.generation_config, name, value)
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)

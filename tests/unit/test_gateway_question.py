@@ -1,0 +1,95 @@
+"""What the gateway takes for a question."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from chassis.errors import InvalidRequest
+from gateway.config import GatewayConfig
+from gateway.question import Question, read_question, read_search
+from trivium.v1.gateway_pb2 import AnswerRequest, SearchOptions
+from trivium.v1.generator_pb2 import Sampling
+from trivium.v1.retriever_pb2 import FusionWeights, RetrievalMode, RetrieveRequest
+
+CONFIG = GatewayConfig()
+
+
+def read(options: SearchOptions | None = None, text: str = "Why?") -> Question:
+    return read_search(text, options or SearchOptions(), CONFIG)
+
+
+def fused(**weights: float) -> SearchOptions:
+    return SearchOptions(fusion=FusionWeights(**weights))  # type: ignore[arg-type]
+
+
+def test_a_bare_question_gets_the_documented_defaults() -> None:
+    question = read()
+    assert question.retrieval == RetrieveRequest(question="Why?", top_k=30)
+    assert (question.top_k, question.rerank_weight) == (5, CONFIG.rerank_weight)
+
+
+def test_as_many_candidates_as_passages_are_retrieved_at_least() -> None:
+    assert read(SearchOptions(top_k=70)).retrieval.top_k == 70
+
+
+def test_a_weight_of_zero_is_a_weight() -> None:
+    assert read(SearchOptions(rerank_weight=0)).rerank_weight == 0
+
+
+def test_the_largest_question_is_taken() -> None:
+    assert read(text="é" * 8_192).text == "é" * 8_192
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        pytest.param(SearchOptions(mode=99), "search.mode", id="unknown-mode"),  # type: ignore[arg-type]
+        pytest.param(SearchOptions(top_k=0), "search.top_k", id="top_k-0"),
+        pytest.param(SearchOptions(top_k=101), "search.top_k", id="top_k-above"),
+        pytest.param(SearchOptions(num_candidates=0), "search.num_candidates", id="candidates-0"),
+        pytest.param(SearchOptions(num_candidates=1_001), "search.num_candidates", id="candidates-above"),
+        pytest.param(SearchOptions(top_k=9, num_candidates=8), "search.num_candidates", id="candidates-below-top_k"),
+        pytest.param(SearchOptions(num_candidates=4), "search.num_candidates", id="candidates-below-default-top_k"),
+        pytest.param(SearchOptions(rerank_weight=math.nan), "search.rerank_weight", id="weight-nan"),
+        pytest.param(SearchOptions(rerank_weight=1.5), "search.rerank_weight", id="weight-above"),
+        pytest.param(SearchOptions(rerank_weight=-0.5), "search.rerank_weight", id="weight-negative"),
+        pytest.param(fused(dense_weight=math.nan), "search.fusion.dense_weight", id="dense-nan"),
+        pytest.param(fused(dense_weight=101), "search.fusion.dense_weight", id="dense-above"),
+        pytest.param(fused(bm25_weight=math.inf), "search.fusion.bm25_weight", id="bm25-infinite"),
+        pytest.param(fused(bm25_weight=-1), "search.fusion.bm25_weight", id="bm25-negative"),
+        pytest.param(fused(dense_weight=0, bm25_weight=0), "search.fusion", id="both-weights-0"),
+        pytest.param(fused(rrf_k=0), "search.fusion.rrf_k", id="k-0"),
+        pytest.param(fused(rrf_k=10_001), "search.fusion.rrf_k", id="k-above"),
+    ],
+)
+def test_an_option_out_of_range_is_refused_by_name(options: SearchOptions, field: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        read(options)
+    assert [name for name, _ in raised.value.violations] == [field]
+
+
+@pytest.mark.parametrize("text", ["", " \n\t", "x" * 8_193], ids=["empty", "white-space", "too-long"])
+def test_a_question_of_no_use_is_refused_without_being_quoted(text: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        read(text=text)
+    assert raised.value.violations[0][0] == "question"
+    assert "xxx" not in str(raised.value)
+
+
+@pytest.mark.parametrize("mode", RetrievalMode.values())
+def test_every_mode_of_the_contract_is_taken(mode: RetrievalMode) -> None:
+    assert read(SearchOptions(mode=mode)).retrieval.mode == mode
+
+
+@pytest.mark.parametrize("max_output_tokens", [0, 4_097])
+def test_an_answer_longer_than_any_is_refused(max_output_tokens: int) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        read_question(AnswerRequest(question="?", sampling=Sampling(max_output_tokens=max_output_tokens)), CONFIG)
+    assert raised.value.violations[0][0] == "sampling.max_output_tokens"
+
+
+def test_how_an_answer_is_written_is_the_generators_to_say_where_the_request_is_silent() -> None:
+    question = read_question(AnswerRequest(question="?"), CONFIG)
+    assert (question.sampling, question.allow_sources_only) == (None, False)

@@ -1,0 +1,76 @@
+"""Text comes out as it becomes certain, and all of it is what the tokenizer decodes."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerBase
+
+from chassis import checkpoint
+from chassis.pretrained import load_tokenizer
+from services.generator.detokenizer import Detokenizer
+from tests.unit import seeded_generators as seeded
+
+NAMES = ["byte-level-bpe", "unigram", "wordpiece"]
+TEXTS = [
+    "Hello  world,\n\tthis is it.",
+    " leading space and trailing ",
+    "文档中的句子。第二句！",
+    "👩‍👩‍👧 and 🙂🙂 or é",
+    "naïve café Größe",
+]
+
+
+@cache
+def tokenizer_named(name: str) -> PreTrainedTokenizerBase:
+    if name == "wordpiece":
+        return load_tokenizer(checkpoint.find("embedded").path)
+    with TemporaryDirectory() as folder:
+        made = seeded.bart_tokenizer() if name == "byte-level-bpe" else seeded.t5_tokenizer()
+        made.save_pretrained(folder)
+        return load_tokenizer(Path(folder))
+
+
+def deltas_of(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> list[str]:
+    detokenizer = Detokenizer(tokenizer)
+    return [*(detokenizer.add(token_id) for token_id in token_ids), detokenizer.end()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_the_deltas_of_any_tokens_are_their_text(name: str, data: st.DataObject) -> None:
+    tokenizer = tokenizer_named(name)
+    ids = st.integers(0, min(len(tokenizer), 600) - 1)
+    token_ids = data.draw(st.lists(ids | st.sampled_from(tokenizer.all_special_ids), max_size=40))
+    deltas = deltas_of(tokenizer, token_ids)
+    assert "".join(deltas) == tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(st.sampled_from(TEXTS) | st.text(max_size=30))
+@settings(max_examples=150, deadline=None)
+def test_no_delta_holds_a_part_of_a_character(name: str, text: str) -> None:
+    tokenizer = tokenizer_named(name)
+    token_ids = tokenizer.encode(text.replace("\ufffd", ""), add_special_tokens=False)
+    assert all("\ufffd" not in delta for delta in deltas_of(tokenizer, token_ids))
+
+
+def test_a_character_of_several_tokens_comes_whole_with_its_last() -> None:
+    tokenizer = tokenizer_named("byte-level-bpe")
+    token_ids = tokenizer.encode("🦆", add_special_tokens=False)
+    assert len(token_ids) > 1
+    assert deltas_of(tokenizer, token_ids) == [*[""] * (len(token_ids) - 1), "🦆", ""]
+
+
+def test_a_space_between_words_survives_a_control_token() -> None:
+    tokenizer = tokenizer_named("unigram")
+    token_ids = tokenizer.encode("the question", add_special_tokens=False)
+    word_at = next(i for i, token in enumerate(tokenizer.convert_ids_to_tokens(token_ids)) if i and "▁" in token)
+    token_ids.insert(word_at, tokenizer.eos_token_id)
+    assert "".join(deltas_of(tokenizer, token_ids)) == "the question"

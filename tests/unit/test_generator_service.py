@@ -1,0 +1,214 @@
+"""The generator over a real server on a free port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from chassis import checkpoint
+from chassis.config import ConfigError
+from chassis.device import Device
+from chassis.interceptors import ServerInterceptor
+from chassis.metrics import Metrics
+from chassis.queue import Queue
+from chassis.runtime import Runtime
+from services.generator.config import GeneratorConfig
+from services.generator.decoding import Generation
+from services.generator.service import GeneratorService
+from tests.unit import seeded_generators as seeded
+from trivium.v1 import generator_pb2 as pb
+from trivium.v1 import generator_pb2_grpc, passage_pb2
+
+TEXT = "The reranker scores at most 200 candidates. Coffee is brewed at noon. Ships sail at six."
+START = 70
+
+if TYPE_CHECKING:  # in the stubs' stubs only
+    Stub = generator_pb2_grpc.GeneratorServiceAsyncStub
+
+
+class Served:
+    def __init__(self, stub: Stub, runtime: Runtime, queue: Queue[Generation]) -> None:
+        self.stub, self.runtime, self.queue = stub, runtime, queue
+
+    async def answer(self, request: pb.GenerateRequest) -> tuple[list[pb.TextDelta], pb.GenerateFinished]:
+        *deltas, last = [one async for one in self.stub.Generate(request)]
+        assert all(one.WhichOneof("event") == "delta" for one in deltas)
+        return [one.delta for one in deltas], last.finished
+
+
+@contextlib.asynccontextmanager
+async def served(settings: GeneratorConfig) -> AsyncIterator[Served]:
+    """A ready generator, which is stopped afterwards."""
+    metrics = Metrics()
+    runtime = Runtime("generator", "here:1", settings, metrics, Device("cpu"))
+    queue = runtime.queue()
+    runtime.queue = lambda: queue  # type: ignore[method-assign]  # to read its statistics
+    service = GeneratorService(settings, runtime)
+    interceptor = ServerInterceptor(metrics, settings.default_deadline_s, settings.max_deadline_s)
+    server = grpc.aio.server(interceptors=[interceptor], options=[("grpc.so_reuseport", 0)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    service.register(server)
+    try:
+        await service.start()
+        interceptor.ready = True
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield Served(generator_pb2_grpc.GeneratorServiceStub(channel), runtime, queue)
+    finally:
+        await server.stop(0)
+        await service.stop()
+        runtime.close()
+
+
+def request(question: str = "How many candidates are scored?", *texts: str) -> pb.GenerateRequest:
+    passages = [
+        passage_pb2.Passage(
+            passage_id=f"p{number}",
+            text=text,
+            range=passage_pb2.CharacterRange(start=START, end=START + len(text)),
+        )
+        for number, text in enumerate(texts or (TEXT,))
+    ]
+    return pb.GenerateRequest(question=question, passages=passages)
+
+
+def sampled(max_output_tokens: int, asked: pb.GenerateRequest | None = None) -> pb.GenerateRequest:
+    asked = asked or request()
+    asked.sampling.max_output_tokens = max_output_tokens
+    return asked
+
+
+def field_of(error: grpc.aio.AioRpcError) -> str:
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    details = dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
+    bad_request = error_details_pb2.BadRequest()
+    status_pb2.Status.FromString(details).details[0].Unpack(bad_request)
+    return bad_request.field_violations[0].field
+
+
+async def test_an_extractive_answer_is_quotes_and_says_so() -> None:
+    async with served(GeneratorConfig(device="cpu")) as generator:
+        deltas, finished = await generator.answer(request())
+    first = deltas[0].quotes[0]
+    assert first.text == "The reranker scores at most 200 candidates."
+    assert deltas[0].text == f"{first.text} [1]"
+    assert (first.passage_id, first.range.start, first.range.end) == ("p0", START, START + len(first.text))
+    assert finished.reason == pb.FINISH_REASON_STOP
+    assert finished.kind == pb.ANSWER_KIND_EXTRACTIVE
+    assert finished.usage.prompt_tokens > finished.usage.output_tokens > 0
+    stats = finished.stats
+    assert (stats.stage, stats.replica, stats.model) == ("generator", "here:1", "embedded")
+    assert stats.revision == checkpoint.EMBEDDED_SHA256[:12]
+    assert stats.compute_ms > 0
+    assert stats.tokens == finished.usage.prompt_tokens + finished.usage.output_tokens
+
+
+async def test_a_cut_answer_says_so_and_a_dropped_passage_is_named() -> None:
+    async with served(GeneratorConfig(device="cpu", max_prompt_tokens=64)) as generator:
+        _, finished = await generator.answer(sampled(3, request("How many?", TEXT, TEXT * 3, TEXT * 2)))
+    assert finished.reason == pb.FINISH_REASON_LENGTH
+    assert finished.usage.output_tokens == 3
+    assert list(finished.dropped_passage_ids) == ["p2", "p1"]
+
+
+async def test_a_written_answer_streams_and_is_measured(tmp_path: Path) -> None:
+    seeded.save_bart(tmp_path, min_new_tokens=20)
+    settings = GeneratorConfig(device="cpu", engine="seq2seq", model=str(tmp_path))
+    async with served(settings) as generator:
+        deltas, finished = await generator.answer(sampled(20))
+        sample = generator.runtime.metrics.registry.get_sample_value
+    assert len(deltas) > 1
+    assert finished.kind == pb.ANSWER_KIND_GENERATED
+    assert finished.reason == pb.FINISH_REASON_LENGTH
+    assert finished.usage.output_tokens == 20
+    assert sample("trivium_time_to_first_token_seconds_count") == 1
+    assert sample("trivium_time_per_output_token_seconds_count") == 1
+
+
+async def test_a_cancelled_call_stops_the_work_and_frees_its_place(tmp_path: Path) -> None:
+    seeded.save_t5(tmp_path, min_new_tokens=4_000)
+    settings = GeneratorConfig(device="cpu", engine="seq2seq", model=str(tmp_path))
+    async with served(settings) as generator:
+        runs = generator.stub.Generate(sampled(4_000))
+        await runs.read()
+        waits = generator.stub.Generate(sampled(4_000))
+        while not generator.queue.depth:
+            await asyncio.sleep(0.01)
+        waits.cancel()
+        runs.cancel()
+        async with asyncio.timeout(5):
+            while generator.queue.statistics["cancelled"] < 2:
+                await asyncio.sleep(0.01)
+        _, finished = await generator.answer(sampled(2))
+    assert finished.usage.output_tokens == 2
+
+
+async def test_a_call_that_is_not_read_is_cancelled_like_any_other(tmp_path: Path) -> None:
+    seeded.save_t5(tmp_path, min_new_tokens=4_000)
+    settings = GeneratorConfig(device="cpu", engine="seq2seq", model=str(tmp_path))
+    async with served(settings) as generator:
+        unread = generator.stub.Generate(sampled(4_000))
+        await asyncio.sleep(0.5)
+        unread.cancel()
+        async with asyncio.timeout(5):
+            while generator.queue.statistics["cancelled"] < 1:
+                await asyncio.sleep(0.01)
+
+
+def broken(change: Callable[[pb.GenerateRequest], object]) -> pb.GenerateRequest:
+    asked = request("How many?", TEXT, TEXT)
+    change(asked)
+    return asked
+
+
+INVALID: dict[str, tuple[pb.GenerateRequest, str]] = {
+    "empty question": (request(""), "question"),
+    "blank question": (request(" \n"), "question"),
+    "long question": (request("a" * 8_193), "question"),
+    "question that fills the prompt": (request("why so? " * 1_000), "question"),
+    "no passages": (pb.GenerateRequest(question="How many?"), "passages"),
+    "101 passages": (request("How many?", *[TEXT] * 101), "passages"),
+    "empty id": (broken(lambda one: one.passages[1].ClearField("passage_id")), "passages[1].passage_id"),
+    "empty text": (broken(lambda one: one.passages[1].ClearField("text")), "passages[1].text"),
+    "same id twice": (broken(lambda one: setattr(one.passages[1], "passage_id", "p0")), "passages.passage_id"),
+    "no tokens": (sampled(0), "sampling.max_output_tokens"),
+    "too many tokens": (sampled(4_097), "sampling.max_output_tokens"),
+}
+
+
+async def test_every_wrong_field_is_named_and_harms_nobody() -> None:
+    async with served(GeneratorConfig(device="cpu")) as generator:
+        for name, (asked, field) in INVALID.items():
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await generator.answer(asked)
+            assert field_of(raised.value) == field, name
+        for texts in ([], ["a"] * 1_001):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await generator.stub.CountTokens(pb.CountTokensRequest(texts=texts))
+            assert field_of(raised.value) == "texts"
+        _, finished = await generator.answer(request())
+        assert finished.reason == pb.FINISH_REASON_STOP
+
+
+async def test_texts_are_counted_without_control_tokens() -> None:
+    async with served(GeneratorConfig(device="cpu", max_prompt_tokens=777)) as generator:
+        counted = await generator.stub.CountTokens(pb.CountTokensRequest(texts=["hello world", "", "[SEP]"]))
+    assert list(counted.num_tokens) == [2, 0, 3]
+    assert counted.max_prompt_tokens == 777
+
+
+@pytest.mark.parametrize(
+    ("engine", "model", "reason"), [("seq2seq", "embedded", "cannot write"), ("extractive", "nowhere", "nowhere")]
+)
+async def test_a_model_that_cannot_serve_is_a_refusal_to_start(engine: str, model: str, reason: str) -> None:
+    settings = GeneratorConfig(device="cpu", engine=engine, model=model)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=reason):
+        async with served(settings):
+            pass

@@ -1,0 +1,174 @@
+"""The writer of a collection: what it stores, what it publishes, what a crash leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from chassis.config import ConfigError
+from services.retriever import manifest
+from services.retriever.collection import Collection
+from services.retriever.indexer.lock import WriterLock
+from services.retriever.indexer.writer import CollectionWriter, MadeByAnother, NothingStored
+from services.retriever.version import Version, load
+from tests.unit.collections_on_disk import ENCODER, RECIPE, create, open_writer, record
+
+
+def published(collection: Collection) -> Version:
+    pointer = collection.pointer()
+    assert pointer is not None
+    return load(collection, pointer, ENCODER)
+
+
+def texts(collection: Collection) -> list[str]:
+    version = published(collection)
+    return [passage.text for passage in version.sparse.passages(range(version.sparse.num_passages))]
+
+
+async def put(writer: CollectionWriter, document_id: str, *passages: str) -> None:
+    await writer.append(record(writer, document_id, *passages))
+
+
+async def test_what_was_acknowledged_is_there_after_a_restart(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await put(writer, "a", "one", "two")
+    await put(writer, "b", "three")
+    await put(writer, "a", "four")
+    again = open_writer(collection)
+    assert (again.num_documents, again.num_passages, again.num_unpublished) == (2, 2, 2)
+    assert again.is_current("a", repr(("four",)))
+    assert not again.is_current("a", repr(("one", "two")))
+
+
+async def test_records_that_come_together_are_committed_as_one_group(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await asyncio.gather(*(put(writer, f"d{number}", "text") for number in range(50)))
+    assert writer.num_documents == 50
+    data = (collection.log_path / "000001.log").read_bytes()
+    groups = {data[at + 12 : at + 20] for at in range(len(data)) if data[at : at + 4] == b"TRV1"}
+    assert len(groups) <= 3, "the first one alone, the rest while the disk was busy"
+
+
+async def test_a_caller_that_leaves_does_not_disturb_the_others(tmp_path: Path) -> None:
+    writer = open_writer(create(tmp_path))
+    tasks = [asyncio.create_task(put(writer, f"d{number}", "text")) for number in range(5)]
+    await asyncio.sleep(0)
+    tasks[2].cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(one, asyncio.CancelledError) for one in outcomes] == [False, False, True, False, False]
+    await put(writer, "last", "text")
+    assert writer.stored("d4")
+
+
+async def test_rows_are_in_the_order_of_document_ids_however_documents_came(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    for document_id in ("c", "a", "b"):
+        await put(writer, document_id, f"{document_id} 1", f"{document_id} 2")
+    await writer.publish()
+    assert texts(collection) == ["a 1", "a 2", "b 1", "b 2", "c 1", "c 2"]
+
+
+async def test_both_legs_of_a_version_hold_the_same_rows(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await put(writer, "a", "short", "a much longer passage")
+    await put(writer, "b", "middle one")
+    await writer.publish()
+    version = published(collection)
+    longest = record(writer, "x", "a much longer passage").vectors[0]
+    [best, *_] = version.dense.search(longest, 3)
+    assert version.sparse.passages([best.row])[0].text == "a much longer passage"
+    assert [one.row for one in version.sparse.search("longer", 3)] == [best.row]
+
+
+async def test_publishing_without_a_change_returns_the_version_that_is_there(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await put(writer, "a", "one")
+    assert writer.num_unpublished == 1
+    assert (await writer.publish()).index_version == 1
+    assert writer.num_unpublished == 0
+    assert (await writer.publish()).index_version == 1
+    again = open_writer(collection)
+    assert (again.num_unpublished, (await again.publish()).index_version) == (0, 1)
+    await put(again, "b", "two")
+    assert again.num_unpublished == 1
+    assert (await again.publish()).index_version == 2
+
+
+async def test_a_version_holds_the_latest_state_of_each_document(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await put(writer, "a", "one", "two")
+    await writer.publish()
+    await put(writer, "a", "three")
+    described = await writer.publish()
+    assert (described.index_version, described.num_documents, described.num_passages) == (2, 1, 1)
+    assert texts(collection) == ["three"]
+
+
+async def test_what_is_stored_during_a_publication_waits_for_the_next(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await put(writer, "a", "one")
+    publication = asyncio.create_task(writer.publish())
+    await asyncio.sleep(0)
+    await put(writer, "b", "two")
+    assert (await publication).num_documents == 1
+    assert writer.num_unpublished == 1
+    assert (await writer.publish()).num_documents == 2
+
+
+async def test_an_empty_collection_is_not_published(tmp_path: Path) -> None:
+    with pytest.raises(NothingStored):
+        await open_writer(create(tmp_path)).publish()
+
+
+async def test_documents_of_another_encoder_are_not_published_until_they_are_stored_again(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    await put(open_writer(collection), "a", "one")
+    writer = open_writer(collection, replace(RECIPE, encoder={**ENCODER, "weights": "def"}))
+    assert not writer.is_current("a", repr(("one",)))
+    with pytest.raises(MadeByAnother, match="1 stored"):
+        await writer.publish()
+    await put(writer, "a", "one")
+    assert (await writer.publish()).num_documents == 1
+
+
+async def test_what_a_killed_publication_left_is_overwritten(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await put(writer, "a", "one")
+    await writer.publish()
+    for leftover in (collection.version_path(2), collection.versions_path / ".000002.partial"):
+        (leftover / "sparse").mkdir(parents=True)
+        (leftover / "dense.faiss").write_bytes(b"half a file")
+    assert texts(collection) == ["one"]
+    await put(writer, "a", "two")
+    assert (await writer.publish()).index_version == 2
+    assert texts(collection) == ["two"]
+    assert [path.name for path in sorted(collection.versions_path.iterdir())] == ["000001", "000002"]
+
+
+async def test_a_published_manifest_that_is_damaged_is_replaced_by_a_new_version(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await put(writer, "a", "one")
+    await writer.publish()
+    (collection.version_path(1) / manifest.NAME).write_bytes(b"{}")
+    assert (await open_writer(collection).publish()).index_version == 2
+
+
+def test_a_second_writer_is_refused_and_told_who_writes(tmp_path: Path) -> None:
+    lock = WriterLock(tmp_path)
+    with pytest.raises(ConfigError, match=f"process {os.getpid()}"):
+        WriterLock(tmp_path)
+    lock.release()
+    WriterLock(tmp_path).release()

@@ -1,0 +1,123 @@
+"""The log keeps what it acknowledged and nothing else."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.retriever.indexer.log import FILE_NAME, CorruptLog, Log, Upsert
+from services.retriever.passage import Passage
+
+
+def record(document_id: str, num_passages: int = 2) -> Upsert:
+    passages = tuple(
+        Passage(f"{document_id}#{number}", document_id, "T", ("H",), f"text {number} 中文", "", None, 0, 9)
+        for number in range(num_passages)
+    )
+    generator = np.random.default_rng(len(document_id))
+    vectors = generator.normal(size=(num_passages, 4)).astype(np.float32)
+    return Upsert(document_id, f"hash of {document_id}", "made by", passages, vectors)
+
+
+def ids(log: Log) -> list[str]:
+    return [found.document_id for _, found in log]
+
+
+@contextmanager
+def file_size_limit(num_bytes: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_was_appended_is_there_after_reopening(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    locations = [*log.append([record("a"), record("b")]), *log.append([record("c", 5)])]
+    again = Log(tmp_path)
+    assert ids(again) == ["a", "b", "c"]
+    assert again.end == log.end
+    found = again.read(locations[2])
+    assert found.passages == record("c", 5).passages
+    np.testing.assert_array_equal(found.vectors, record("c", 5).vectors)
+
+
+def test_a_tail_cut_at_any_byte_is_dropped_and_the_rest_kept(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log.append([record("a")])
+    kept = log.end
+    log.append([record("b", 1)])
+    whole = (tmp_path / FILE_NAME).read_bytes()
+    for length in range(kept, len(whole)):
+        (tmp_path / FILE_NAME).write_bytes(whole[:length])
+        reopened = Log(tmp_path)
+        assert (ids(reopened), reopened.end) == (["a"], kept)
+        assert (tmp_path / FILE_NAME).stat().st_size == kept
+        reopened.close()
+
+
+def test_after_a_dropped_tail_appending_goes_on(tmp_path: Path) -> None:
+    Log(tmp_path).append([record("a")])
+    with (tmp_path / FILE_NAME).open("ab") as file:
+        file.write(b"TRV1 half a frame")
+    log = Log(tmp_path)
+    log.append([record("b")])
+    assert ids(Log(tmp_path)) == ["a", "b"]
+
+
+def test_zeros_that_a_crash_left_at_the_end_are_dropped(tmp_path: Path) -> None:
+    Log(tmp_path).append([record("a")])
+    with (tmp_path / FILE_NAME).open("ab") as file:
+        file.write(bytes(4_096))
+    assert ids(Log(tmp_path)) == ["a"]
+
+
+def test_a_group_whose_first_frame_did_not_reach_the_disk_is_dropped_whole(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log.append([record("a")])
+    first, _ = log.append([record("b"), record("c")])
+    damage(tmp_path, first.offset + 30)
+    assert ids(Log(tmp_path)) == ["a"]
+
+
+@pytest.mark.parametrize("within", [0, 5, 9, 15, 40, 90], ids=["magic", "length", "crc", "group", "json", "vectors"])
+def test_a_damaged_record_that_had_been_acknowledged_is_never_dropped(tmp_path: Path, within: int) -> None:
+    log = Log(tmp_path)
+    first, *_ = log.append([record("a")])
+    log.append([record("b")])
+    damage(tmp_path, first.offset + within)
+    with pytest.raises(CorruptLog, match=FILE_NAME):
+        Log(tmp_path)
+
+
+def test_reading_a_damaged_record_is_refused(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    [location] = log.append([record("a")])
+    damage(tmp_path, location.offset + location.length - 1)
+    with pytest.raises(CorruptLog):
+        log.read(location)
+
+
+def test_a_record_that_the_disk_refuses_leaves_no_trace(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log.append([record("a")])
+    with file_size_limit(log.end + 100), pytest.raises(OSError, match="File too large"):
+        log.append([record("b"), record("c")])
+    assert (tmp_path / FILE_NAME).stat().st_size == log.end
+    log.append([record("d")])
+    assert ids(Log(tmp_path)) == ["a", "d"]
+
+
+def damage(directory: Path, offset: int) -> None:
+    with (directory / FILE_NAME).open("r+b") as file:
+        file.seek(offset)
+        [byte] = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte ^ 0xFF]))

@@ -1,0 +1,126 @@
+"""A retriever follows what is published."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.retriever.collection import CorruptPointer, Pointer
+from services.retriever.follower import Follower, NoSuchCollection, NothingPublished
+from services.retriever.manifest import CorruptVersion
+from services.retriever.version import EncoderMismatch
+from tests.unit.collections_on_disk import ENCODER, RECIPE, create, publish_texts
+
+
+@asynccontextmanager
+async def following(
+    collections_path: Path, encoder: dict[str, str] = ENCODER, changes: list[tuple[str, int]] | None = None
+) -> AsyncIterator[Follower]:
+    told = changes if changes is not None else []
+    follower = Follower(collections_path, encoder, 0.01, lambda name, version: told.append((name, version)))
+    await follower.start()
+    try:
+        yield follower
+    finally:
+        await follower.stop()
+
+
+async def test_what_was_published_before_the_start_is_served_from_the_start(tmp_path: Path) -> None:
+    await publish_texts(create(tmp_path), a="the pointer")
+    async with following(tmp_path) as follower:
+        assert (await follower.version("docs")).index_version == 1
+
+
+async def test_no_collections_at_all_is_no_error(tmp_path: Path) -> None:
+    async with following(tmp_path / "absent") as follower:
+        with pytest.raises(NoSuchCollection):
+            await follower.version("docs")
+
+
+async def test_a_collection_without_a_version_says_so(tmp_path: Path) -> None:
+    create(tmp_path)
+    async with following(tmp_path) as follower:
+        with pytest.raises(NothingPublished):
+            await follower.version("docs")
+
+
+async def test_waiting_for_a_version_ends_when_it_is_published(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    changes: list[tuple[str, int]] = []
+    async with following(tmp_path, changes=changes) as follower:
+        waiting = [asyncio.create_task(follower.version("docs", at_least)) for at_least in (1, 2)]
+        await publish_texts(collection, a="the pointer")
+        assert (await waiting[0]).index_version == 1
+        assert not waiting[1].done()
+        await publish_texts(collection, b="the log")
+        version = await waiting[1]
+        assert version.index_version == 2
+        assert [passage.document_id for passage in version.sparse.passages([0, 1])] == ["a", "b"]
+    assert changes == [("docs", 1), ("docs", 2)]
+
+
+async def test_waiting_for_a_version_of_nothing_is_refused_at_once(tmp_path: Path) -> None:
+    async with following(tmp_path) as follower:
+        with pytest.raises(NoSuchCollection):
+            await follower.version("docs", 1)
+
+
+async def test_a_request_keeps_its_version_while_a_newer_one_is_served(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    await publish_texts(collection, a="the pointer")
+    async with following(tmp_path) as follower:
+        old = await follower.version("docs")
+        await publish_texts(collection, a="the log")
+        assert (await follower.version("docs", 2)).sparse.passages([0])[0].text == "the log"
+        assert old.sparse.passages([0])[0].text == "the pointer"
+
+
+async def test_a_version_that_fails_verification_is_refused_and_the_one_before_goes_on(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    await publish_texts(collection, a="the pointer")
+    async with following(tmp_path) as follower:
+        collection.flip(Pointer(2, "0" * 64))
+        with pytest.raises(CorruptVersion, match=r"manifest\.json"):
+            await follower.version("docs", 2)
+        assert (await follower.version("docs")).index_version == 1
+        await publish_texts(collection, b="the log")
+        assert (await follower.version("docs", 3)).index_version == 3
+
+
+async def test_a_pointer_that_says_nothing_is_refused_and_the_version_before_goes_on(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    await publish_texts(collection, a="the pointer")
+    async with following(tmp_path) as follower:
+        (collection.path / "published").write_text("nonsense")
+        with pytest.raises(CorruptPointer):
+            await follower.version("docs", 2)
+        assert (await follower.version("docs")).index_version == 1
+
+
+async def test_one_collection_that_cannot_be_read_keeps_no_other_from_being_served(tmp_path: Path) -> None:
+    create(tmp_path, "broken").flip(Pointer(1, "0" * 64))
+    await publish_texts(create(tmp_path, "whole"), a="the pointer")
+    async with following(tmp_path) as follower:
+        assert (await follower.version("whole")).index_version == 1
+        for _ in range(3):
+            with pytest.raises(CorruptVersion):
+                await follower.version("broken")
+
+
+async def test_another_encoders_version_is_refused_and_the_one_before_goes_on(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    await publish_texts(collection, a="the pointer")
+    async with following(tmp_path) as follower:
+        other = replace(RECIPE, encoder={**ENCODER, "weights": "def"})
+        await publish_texts(collection, recipe=other, a="the pointer")
+        with pytest.raises(EncoderMismatch):
+            await follower.version("docs", 2)
+        assert (await follower.version("docs")).index_version == 1
+    async with following(tmp_path) as restarted:
+        with pytest.raises(EncoderMismatch):
+            await restarted.version("docs")

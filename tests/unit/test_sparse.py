@@ -1,0 +1,116 @@
+"""The sparse leg: BM25, and the passages themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.retriever.analyzer import LANGUAGES, Analyzer
+from services.retriever.passage import Passage
+from services.retriever.sparse import SparseIndex, write
+
+
+def passage(text: str, title: str = "", heading_path: tuple[str, ...] = ()) -> Passage:
+    return Passage("id", "document", title, heading_path, text, "file:///document", None, 0, len(text))
+
+
+def index_of(directory: Path, passages: list[Passage], analyzer: Analyzer | None = None) -> SparseIndex:
+    analyzer = analyzer or Analyzer.of()
+    assert write(directory, passages, analyzer) == len(passages)
+    return SparseIndex(directory, analyzer)
+
+
+def rows(index: SparseIndex, question: str) -> list[int]:
+    return [one.row for one in index.search(question, 10)]
+
+
+def test_the_passage_with_the_rarer_word_comes_first(tmp_path: Path) -> None:
+    index = index_of(tmp_path, [passage("index writer"), passage("index pointer"), passage("nothing of it")])
+    found = index.search("pointer of the index", 10)
+    assert [one.row for one in found] == [1, 0]
+    assert found[0].score > found[1].score > 0
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "question"),
+    [
+        ("zh", "检索增强生成把检索和生成结合在一起。", "检索"),
+        ("ja", "索引は一つのプロセスが書きます。", "索引"),
+        ("ko", "색인은 하나의 프로세스가 씁니다.", "색인"),
+    ],
+)
+def test_a_two_character_word_finds_its_document(tmp_path: Path, language: str, text: str, question: str) -> None:
+    others = [passage("今天天气很好。"), passage("明日は雨です。"), passage("오늘은 비가 옵니다.")]
+    index = index_of(tmp_path, [*others, passage(text)], Analyzer.of(language))
+    assert rows(index, question) == [3]
+
+
+def test_without_the_chinese_analyzer_the_same_word_finds_nothing(tmp_path: Path) -> None:
+    assert rows(index_of(tmp_path, [passage("检索增强生成")]), "检索") == []
+
+
+def test_title_and_headings_are_searched_with_the_passage(tmp_path: Path) -> None:
+    index = index_of(tmp_path, [passage("Some text."), passage("Some text.", "Handbook", ("Drain",))])
+    assert rows(index, "handbook") == [1]
+    assert rows(index, "drain") == [1]
+
+
+@pytest.mark.parametrize(
+    "question",
+    ['"pointer', "pointer*", "body:pointer", "NOT pointer", "pointer^9 AND (", "+pointer -index", "[pointer TO x}"],
+)
+def test_a_question_is_words_and_never_a_query_language(tmp_path: Path, question: str) -> None:
+    index = index_of(tmp_path, [passage("the pointer"), passage("something else")])
+    assert rows(index, question) == [0]
+
+
+@pytest.mark.parametrize("question", ["*", "!!!", "the of and", "/.*/"], ids=["star", "marks", "stop words", "pattern"])
+def test_a_question_without_terms_finds_nothing(tmp_path: Path, question: str) -> None:
+    assert rows(index_of(tmp_path, [passage("the pointer")]), question) == []
+
+
+def test_stemming_finds_other_forms_unless_switched_off(tmp_path: Path) -> None:
+    for stemming in (True, False):
+        directory = tmp_path / str(stemming)
+        directory.mkdir()
+        index = index_of(directory, [passage("Indexes are published.")], Analyzer.of(stemming=stemming))
+        assert rows(index, "publishing") == ([0] if stemming else [])
+
+
+def test_stop_words_are_found_only_when_they_are_kept(tmp_path: Path) -> None:
+    for stop_words in (True, False):
+        directory = tmp_path / str(stop_words)
+        directory.mkdir()
+        index = index_of(directory, [passage("to be or not to be")], Analyzer.of(stop_words=stop_words))
+        assert rows(index, "to be") == ([] if stop_words else [0])
+
+
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
+def test_every_language_has_an_analyzer(language: str) -> None:
+    assert Analyzer.of(language).build().analyze("12 34") != []
+
+
+def test_equal_scores_are_ordered_by_row_also_where_the_list_is_cut(tmp_path: Path) -> None:
+    index = index_of(tmp_path, [passage("pointer") for _ in range(20)])
+    assert [one.row for one in index.search("pointer", 5)] == [0, 1, 2, 3, 4]
+
+
+def test_passages_come_back_whole_and_in_the_order_asked_for(tmp_path: Path) -> None:
+    kept = [
+        Passage("a#0", "a", "T", ("One", "Two"), "text\n\n中文 🙂", "file:///a", 3, 7, 18),
+        Passage("b#0", "b", "", (), "other", "", None, 0, 5),
+    ]
+    index = index_of(tmp_path, kept)
+    assert index.passages([1, 0]) == [kept[1], kept[0]]
+    assert index.passages([]) == []
+
+
+def test_reading_leaves_the_directory_as_it_is(tmp_path: Path) -> None:
+    directory = tmp_path / "sparse"
+    directory.mkdir()
+    write(directory, [passage("pointer")], Analyzer.of())
+    before = {path.name: path.stat().st_mtime_ns for path in directory.iterdir()}
+    index = SparseIndex(directory, Analyzer.of())
+    assert rows(index, "pointer") == [0]
+    assert {path.name: path.stat().st_mtime_ns for path in directory.iterdir()} == before
