@@ -115,7 +115,10 @@ class QueueMetrics:
         self.padding = histogram("trivium_batch_padding_ratio", "Share of a batch that was padding.", RATIOS)
         self.compute = histogram("trivium_batch_compute_seconds", "Device time of a batch.", SECONDS)
         self.dropped = Counter(
-            "trivium_queue_dropped", "Entries dropped before any compute.", ["reason"], registry=registry
+            "trivium_queue_dropped",
+            "Admitted entries that nobody waits for any more: dropped from the queue, or stopped at the next token.",
+            ["reason"],
+            registry=registry,
         )
         self.refused = Counter("trivium_queue_refused", "Entries refused on arrival.", ["reason"], registry=registry)
         for reason in DROPPED_REASONS:

@@ -33,6 +33,10 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 LAG_INTERVAL_S = 0.25
 """How often the event loop's lag is measured, seconds."""
 
+SWITCH_INTERVAL_S = 0.0005
+"""How long a Python thread may keep the others waiting. A model's thread takes the interpreter's lock some hundred
+times a batch: at Python's own 5 ms, an event loop that is busy refusing calls would stop it."""
+
 REFUSED = 2
 """Exit status of a process that refuses to start."""
 
@@ -58,6 +62,9 @@ def run(name: str, config_class: type[Config], build: Callable[[Config, Runtime]
     try:
         config = load(config_class, name.upper())
         telemetry.configure_logging(name, config.log_level)
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        if isinstance(config, ModelConfig):
+            _share_the_cpu()
         asyncio.run(_Process(name, config).live(lambda runtime: build(config, runtime)))
     except ConfigError as error:
         telemetry.configure_logging(name)
@@ -67,6 +74,16 @@ def run(name: str, config_class: type[Config], build: Callable[[Config, Runtime]
     logging.shutdown()
     # Model libraries leave threads behind that a normal interpreter exit may wait for.
     os._exit(0)
+
+
+def _share_the_cpu() -> None:
+    """Settings that OpenMP reads when torch or FAISS loads it.
+
+    Idle threads sleep: by default they spin, and processes that share the cores then slow each other down
+    tenfold and more.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OMP_NUM_THREADS", str(device.num_threads()))
 
 
 class _Process:

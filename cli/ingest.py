@@ -45,6 +45,7 @@ def show(summary: Summary, console: Console) -> None:
 @contextmanager
 def _progress_shown(num_files: int) -> Iterator[OnProgress]:
     """On standard error, gone when done; nothing where that is no terminal."""
+    console = Console(stderr=True)
     progress = Progress(
         SpinnerColumn(),
         TextColumn("ingesting"),
@@ -52,8 +53,9 @@ def _progress_shown(num_files: int) -> Iterator[OnProgress]:
         MofNCompleteColumn(),
         TextColumn("files · {task.fields[passages]:,} passages · {task.fields[rate]:.0f}/s"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
     with progress:
         task = progress.add_task("", total=num_files, passages=0, rate=0.0)

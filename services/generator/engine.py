@@ -71,7 +71,7 @@ PromptT = TypeVar("PromptT", bound=Prompt)
 
 
 class Engine(Protocol[PromptT]):
-    """A way to answer. `generate` runs on the device's thread, one `next` a step; the rest on any one thread."""
+    """A way to answer. `generate` runs on the device's thread, one `next` a step; the rest on any thread."""
 
     kind: AnswerKind
     max_prompt_tokens: int

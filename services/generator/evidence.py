@@ -22,11 +22,12 @@ MIN_SHARE = 0.75
 MAX_SIMILARITY = 0.85
 """Two sentences nearer than this say the same."""
 
-KIND_PENALTY: dict[Kind, float] = {"prose": 0.0, "row": 0.1, "other": 1.0}
-ASKS_PENALTY = 1.0
-"""A sentence that asks resembles the question most and answers least."""
+ROW_PENALTY = 0.1
+"""A table's row reads worse than prose."""
 ANNOUNCES_PENALTY = 0.2
 """A sentence that ends in a colon announces what is not in it."""
+
+CLOSING = "\"'”’»)]*_`」』）"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,12 @@ class Claim:
     text: str
     kind: Kind
     token_ids: tuple[int, ...]
+
+
+def quotable(claims: Sequence[Claim]) -> list[Claim]:
+    """The claims that may answer. Headings, code, and sentences that themselves ask (they resemble the question
+    most and answer least) are among them only where there is nothing else."""
+    return [one for one in claims if one.kind != "other" and not _ends_in(one, "?？")] or list(claims)
 
 
 def choose(
@@ -77,10 +84,11 @@ def _overlaps(claims: Sequence[Claim], question_ids: Sequence[int]) -> NDArray[n
 
 
 def _penalty(claim: Claim) -> float:
-    ends = claim.text.rstrip("\"'”’»)]*_`」』）")
-    asks = ASKS_PENALTY if ends.endswith(("?", "？")) else 0.0
-    announces = ANNOUNCES_PENALTY if ends.endswith((":", "：")) else 0.0
-    return KIND_PENALTY[claim.kind] + asks + announces
+    return (claim.kind == "row") * ROW_PENALTY + _ends_in(claim, ":：") * ANNOUNCES_PENALTY
+
+
+def _ends_in(claim: Claim, marks: str) -> bool:
+    return claim.text.rstrip(CLOSING).endswith(tuple(marks))
 
 
 def _adds(one: Claim, other: Claim, similarity: float) -> bool:

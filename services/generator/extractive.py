@@ -104,10 +104,12 @@ class Extractive:
     def _claims(self, passages: Sequence[Passage]) -> list[Claim]:
         found = [(place, one) for place, passage in enumerate(passages) for one in split(passage.text)]
         texts = [passages[place].text[one.start : one.end] for place, one in found]
-        return [
-            Claim(place, one.start, one.end, text, one.kind, tuple(ids))
-            for (place, one), text, ids in zip(found, texts, self._vocabulary.encode(texts), strict=True)
-        ]
+        return evidence.quotable(
+            [
+                Claim(place, one.start, one.end, text, one.kind, tuple(ids))
+                for (place, one), text, ids in zip(found, texts, self._vocabulary.encode(texts), strict=True)
+            ]
+        )
 
     def _windows(self, ids: Sequence[int]) -> list[Sequence[int]]:
         size = self._max_row_tokens

@@ -98,7 +98,7 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
     ) -> generator_pb2.CountTokensResponse:
         if not 1 <= len(request.texts) <= MAX_TEXTS:
             raise InvalidRequest("texts", f"1 to {MAX_TEXTS:,}, got {len(request.texts):,}")
-        num_tokens = await self._prompts.run(self._engine.count_tokens, list(request.texts))
+        num_tokens = await asyncio.to_thread(self._engine.count_tokens, list(request.texts))
         return generator_pb2.CountTokensResponse(
             num_tokens=num_tokens, max_prompt_tokens=self._engine.max_prompt_tokens
         )

@@ -6,6 +6,8 @@ the retriever encodes questions, the indexer passages. Vectors are float32. Impo
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +71,12 @@ class Encoder(Protocol):
     fingerprint: Fingerprint
     """Equal on both sides."""
     dimension: int
+    max_text_tokens: int
+    """Tokens of a text that are read: what special tokens and the prompt leave."""
+
+    def token_counter(self) -> Callable[[str], int]:
+        """Counts the tokens of a text, special ones excluded. For one thread."""
+        ...
 
     def cost(self, item: Text) -> int: ...
     def prepare(self, items: Sequence[Text]) -> Batch: ...
@@ -95,8 +103,12 @@ class SentenceEncoder:
         self._task = {"question": "query", "passage": "document"}[side]
         self._prompt = _prompt(self._model, side)
         self.max_tokens = int(self._model.max_seq_length)
+        self.max_text_tokens = self.max_tokens - self._count("")
         self.dimension = int(self._model.get_embedding_dimension())
         self.fingerprint = self._fingerprint()
+
+    def token_counter(self) -> Callable[[str], int]:
+        return _token_counter(self._model.tokenizer)
 
     def cost(self, item: Text) -> int:
         return _estimated_tokens(self._prompt + indexed_text(item.heading, item.text), self.max_tokens)
@@ -143,6 +155,7 @@ class DprEncoder:
         self._tokenizer = load_tokenizer(self.checkpoint.path)
         config = self._model.config
         self.max_tokens = min(int(config.max_position_embeddings), self._tokenizer.model_max_length)
+        self.max_text_tokens = self.max_tokens - self._count(Text(""))
         self.dimension = int(config.projection_dim or config.hidden_size)
         self.fingerprint: Fingerprint = {
             "kind": "dpr",
@@ -153,6 +166,9 @@ class DprEncoder:
             "dimension": str(self.dimension),
             "passage_format": PASSAGE_FORMAT,
         }
+
+    def token_counter(self) -> Callable[[str], int]:
+        return _token_counter(self._tokenizer)
 
     def cost(self, item: Text) -> int:
         return _estimated_tokens(indexed_text(item.heading, item.text), self.max_tokens)
@@ -179,10 +195,9 @@ class DprEncoder:
         return len(self._tokenizer(*self._segments([item]), truncation=False, verbose=False)["input_ids"][0])
 
 
-def token_counter(path: Path) -> Callable[[str], int]:
-    """Counts the tokens of a text, special ones excluded. With a tokenizer of its own, for one thread."""
-    tokenizer = load_tokenizer(path)
-    return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+def _token_counter(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], int]:
+    own = copy.deepcopy(tokenizer)  # truncation is a state of the tokenizer: two threads cannot share one
+    return lambda text: len(own(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def _load_sentence_transformer(path: Path, device: str) -> SentenceTransformer:
@@ -196,14 +211,16 @@ def _load_sentence_transformer(path: Path, device: str) -> SentenceTransformer:
         )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise ConfigError(f"no sentence encoder can be loaded from {path}: {error}") from error
-    model[0].processor = _harmless(model.tokenizer, model.max_seq_length)
+    model[0].processor = _harmless(model.tokenizer, path)
     return model.eval()
 
 
-def _harmless(tokenizer: PreTrainedTokenizerBase, max_tokens: int | None) -> PreTrainedTokenizerBase:
+def _harmless(tokenizer: PreTrainedTokenizerBase, path: Path) -> PreTrainedTokenizerBase:
     """Such a tokenizer to which a special token that a text spells is nothing but text."""
-    ours = load_tokenizer(Path(tokenizer.name_or_path))
-    ours.model_max_length = max_tokens or ours.model_max_length
+    modules = path / "modules.json"
+    folder = json.loads(modules.read_text(encoding="utf-8"))[0]["path"] if modules.is_file() else ""
+    ours = load_tokenizer(path / folder)
+    ours.model_max_length = tokenizer.model_max_length
     ours.backend_tokenizer.normalizer = tokenizer.backend_tokenizer.normalizer  # the layout may lower the case
     return ours
 

@@ -11,6 +11,7 @@ from opentelemetry import trace
 from chassis import attributes, checkpoint, deadline
 from chassis.batcher import Batcher
 from chassis.checkpoint import Checkpoint
+from chassis.config import ConfigError
 from chassis.errors import FailedPrecondition, InvalidRequest, NotFound, TriviumError
 from chassis.runtime import Runtime
 from chassis.stats import stage_stats
@@ -146,6 +147,8 @@ async def load_encoder(config: EncoderConfig, runtime: Runtime, side: Side) -> E
     question = await asyncio.to_thread(checkpoint.find, config.model)
     passage = question
     if config.encoder == "dpr":
+        if not config.passage_model:
+            raise ConfigError("passage_model: dpr has two towers; this names the DPRContextEncoder")
         passage = await asyncio.to_thread(checkpoint.find, config.passage_model)
     assert runtime.device is not None
 

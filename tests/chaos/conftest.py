@@ -20,7 +20,10 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     system = System(
         collections_path=folder / "collections",
         replicas={"retriever": 2, "reranker": 2, "generator": 2},
-        settings={"generator": {"GENERATOR_ENGINE": "seq2seq", "GENERATOR_MODEL": str(model)}},
+        settings={
+            **{stage: {"OMP_NUM_THREADS": "1"} for stage in ("retriever", "indexer", "reranker")},
+            "generator": {"OMP_NUM_THREADS": "1", "GENERATOR_ENGINE": "seq2seq", "GENERATOR_MODEL": str(model)},
+        },
         logs_path=folder / "logs",
         device="cpu",
     )

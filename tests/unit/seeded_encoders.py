@@ -22,7 +22,7 @@ from transformers import (
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = ("the", "index", "is", "made", "by", "one", "writer", "question", "passage", "of", "and", "a")
-MAX_TOKENS = 32
+MAX_TOKENS = 64
 SIZES = {
     "hidden_size": 32,
     "num_hidden_layers": 2,

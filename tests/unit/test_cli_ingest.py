@@ -136,7 +136,7 @@ def test_nothing_is_published_when_nothing_was_accepted(tmp_path: Path) -> None:
 def test_an_indexer_that_refuses_the_whole_ends_it(corpus: Path) -> None:
     run = ingest(SmallIndexer(is_disk_full=True), corpus)
     assert run.exit_code == 1
-    assert run.stderr.strip() == "RESOURCE_EXHAUSTED: the disk is full"
+    assert run.stderr == "RESOURCE_EXHAUSTED: the disk is full\n"
 
 
 def test_a_language_is_that_of_a_new_collection(corpus: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_language_is_that_of_a_new_collection(corpus: Path) -> None:
     assert ingest(indexer, corpus, "--collection", "c").exit_code == 0
     run = ingest(indexer, corpus, "--language", "de", "--collection", "c")
     assert run.exit_code == 1
-    assert run.stderr.endswith("ALREADY_EXISTS: this collection exists with other settings\n")
+    assert run.stderr == "ALREADY_EXISTS: this collection exists with other settings\n"
 
 
 def test_json_counts_and_names(corpus: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +16,14 @@ from transformers import AutoTokenizer, DPRContextEncoder, DPRQuestionEncoder
 
 from chassis import checkpoint
 from chassis.config import ConfigError
-from services.retriever.encoder import Encoder, Side, Text, load, token_counter
+from services.retriever.encoder import Encoder, Side, Text, load
 from tests.unit.seeded_encoders import MAX_TOKENS, write_dpr_pair, write_sentence_encoder
 
 TEXTS = [
     Text("The index is made by one writer."),
     Text("of"),
     Text("A question and a passage, made of words that this one never saw before.", "Title > Heading"),
-    Text("writer " * 60, "Too long"),
+    Text("writer " * 90, "Too long"),
     Text("x" * 7, "One"),
 ]
 TOLERANCE = 1e-5
@@ -129,8 +130,8 @@ def test_tokens_that_do_not_fit_are_counted(tmp_path: Path, kind: str) -> None:
         encoder = load_sentence(write_sentence_encoder(tmp_path), "passage")
     else:
         encoder = load_dpr(write_dpr_pair(tmp_path), "question")
-    long, short = encoder.run(encoder.prepare([Text("writer " * 40), Text("writer " * 3)]))
-    assert (long.num_tokens, long.truncated_tokens) == (MAX_TOKENS, 42 - MAX_TOKENS)
+    long, short = encoder.run(encoder.prepare([Text("writer " * 80), Text("writer " * 3)]))
+    assert (long.num_tokens, long.truncated_tokens) == (MAX_TOKENS, 82 - MAX_TOKENS)
     assert (short.num_tokens, short.truncated_tokens) == (5, 0)
 
 
@@ -176,7 +177,31 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
         load_dpr((question, question), "passage")
 
 
-def test_the_splitter_counts_tokens_without_special_ones(tmp_path: Path) -> None:
-    count = token_counter(write_sentence_encoder(tmp_path))
+@pytest.mark.parametrize(("kind", "num_special"), [("sentence", 2), ("dpr", 3)])
+def test_the_splitter_is_told_how_many_tokens_are_read(tmp_path: Path, kind: str, num_special: int) -> None:
+    if kind == "sentence":
+        encoder = load_sentence(write_sentence_encoder(tmp_path), "passage")
+    else:
+        encoder = load_dpr(write_dpr_pair(tmp_path), "passage")
+    count = encoder.token_counter()
     assert count("one writer, and [SEP]") == 4 + 5
     assert count("writer " * 1_000) == 1_000
+    fits = Text(" ".join(["writer"] * encoder.max_text_tokens))
+    assert encoder.max_text_tokens == MAX_TOKENS - num_special
+    assert encoder.run(encoder.prepare([fits]))[0].truncated_tokens == 0
+
+
+def test_a_layout_with_the_transformer_in_a_folder_of_its_own_loads_too(tmp_path: Path) -> None:
+    path = write_sentence_encoder(tmp_path)
+    expected = encode(load_sentence(path, "question"), TEXTS)
+    modules = json.loads((path / "modules.json").read_text())
+    folder = path / "0_Transformer"
+    folder.mkdir()
+    for file in [file for file in path.iterdir() if file.is_file()]:
+        if file.name not in ("modules.json", "config_sentence_transformers.json"):
+            file.rename(folder / file.name)
+    modules[0]["path"] = folder.name
+    (path / "modules.json").write_text(json.dumps(modules))
+    encoder = load_sentence(path, "question")
+    np.testing.assert_array_equal(encode(encoder, TEXTS), expected)
+    assert encoder.token_counter()("one writer") == 2

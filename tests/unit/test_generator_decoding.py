@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 
 import pytest
 
@@ -61,6 +61,14 @@ class Counting:
             self.num_open -= 1
 
 
+async def until(is_so: Callable[[], object]) -> None:
+    for _ in range(500):
+        if is_so():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("waited 5 s in vain")
+
+
 class Running:
     def __init__(self, engine: Counting) -> None:
         self.engine = engine
@@ -80,9 +88,7 @@ class Running:
         )
 
     async def until_idle(self) -> None:
-        async with asyncio.timeout(5):
-            while self.queue.depth or self.engine.num_open:
-                await asyncio.sleep(0.001)
+        await until(lambda: not self.queue.depth and not self.engine.num_open)
 
 
 @contextlib.asynccontextmanager
@@ -141,8 +147,7 @@ async def test_a_cancelled_task_stops_the_work_at_the_next_step() -> None:
     engine = Counting(step_s=0.005)
     async with running(engine) as it:
         task = asyncio.create_task(it.text(SPEECH, 10_000))
-        while engine.num_steps < 3:
-            await asyncio.sleep(0.001)
+        await until(lambda: engine.num_steps >= 3)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -155,8 +160,7 @@ async def test_a_cancelled_caller_who_waited_is_never_run() -> None:
     async with running(engine) as it:
         first = asyncio.create_task(it.text(SPEECH, 10))
         second = asyncio.create_task(it.text(SPEECH, 10))
-        while engine.num_steps < 3:
-            await asyncio.sleep(0.001)
+        await until(lambda: engine.num_steps >= 3)
         second.cancel()
         await first
         await it.until_idle()
@@ -219,7 +223,7 @@ async def test_what_cannot_be_in_time_is_refused_at_once() -> None:
         began = time.perf_counter()
         with pytest.raises(Overloaded) as refused:
             await it.text(SPEECH, 20, Deadline.after(0.2))
-        assert time.perf_counter() - began < 0.05
+        assert time.perf_counter() - began < 0.1
         assert refused.value.retry_after_s > 0.2
         await asyncio.gather(*waiting)
 
@@ -239,8 +243,7 @@ async def test_closing_fails_what_waits_and_lets_the_running_answer_end() -> Non
     it.loop.start()
     runs = asyncio.create_task(it.text(SPEECH, 20))
     waits = asyncio.create_task(it.text(SPEECH, 20))
-    while engine.num_steps < 3:
-        await asyncio.sleep(0.001)
+    await until(lambda: engine.num_steps >= 3)
     await it.loop.close()
     it.device.close()
     assert (await runs).startswith("1 2 3 ")

@@ -113,7 +113,7 @@ def test_passages_beyond_the_budget_are_dropped_and_named() -> None:
     prompt = small.fit("Who has cats?", [PASSAGES[0], *PASSAGES[1:]])
     assert prompt.dropped_passage_ids == ("table", "queue")
     assert prompt.num_tokens <= 64
-    prompt = small.fit("Which entries are dropped?", [PASSAGES[1]])
+    prompt = small.fit("Which entries are dropped?", [Passage("long", QUEUE * 2)])
     assert prompt.truncated_tokens > 0
     assert prompt.num_tokens <= 64
     with pytest.raises(QuestionTooLong):

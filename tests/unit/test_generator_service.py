@@ -33,6 +33,14 @@ if TYPE_CHECKING:  # in the stubs' stubs only
     Stub = generator_pb2_grpc.GeneratorServiceAsyncStub
 
 
+async def until(is_so: Callable[[], object]) -> None:
+    for _ in range(500):
+        if is_so():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("waited 5 s in vain")
+
+
 class Served:
     def __init__(self, stub: Stub, runtime: Runtime, queue: Queue[Generation]) -> None:
         self.stub, self.runtime, self.queue = stub, runtime, queue
@@ -90,7 +98,8 @@ def field_of(error: grpc.aio.AioRpcError) -> str:
     details = dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
     bad_request = error_details_pb2.BadRequest()
     status_pb2.Status.FromString(details).details[0].Unpack(bad_request)
-    return bad_request.field_violations[0].field
+    field: str = bad_request.field_violations[0].field
+    return field
 
 
 async def test_an_extractive_answer_is_quotes_and_says_so() -> None:
@@ -139,13 +148,10 @@ async def test_a_cancelled_call_stops_the_work_and_frees_its_place(tmp_path: Pat
         runs = generator.stub.Generate(sampled(4_000))
         await runs.read()
         waits = generator.stub.Generate(sampled(4_000))
-        while not generator.queue.depth:
-            await asyncio.sleep(0.01)
+        await until(lambda: generator.queue.depth)
         waits.cancel()
         runs.cancel()
-        async with asyncio.timeout(5):
-            while generator.queue.statistics["cancelled"] < 2:
-                await asyncio.sleep(0.01)
+        await until(lambda: generator.queue.statistics["cancelled"] == 2)
         _, finished = await generator.answer(sampled(2))
     assert finished.usage.output_tokens == 2
 
@@ -157,9 +163,7 @@ async def test_a_call_that_is_not_read_is_cancelled_like_any_other(tmp_path: Pat
         unread = generator.stub.Generate(sampled(4_000))
         await asyncio.sleep(0.5)
         unread.cancel()
-        async with asyncio.timeout(5):
-            while generator.queue.statistics["cancelled"] < 1:
-                await asyncio.sleep(0.01)
+        await until(lambda: generator.queue.statistics["cancelled"] == 1)
 
 
 def broken(change: Callable[[pb.GenerateRequest], object]) -> pb.GenerateRequest:
@@ -177,7 +181,7 @@ INVALID: dict[str, tuple[pb.GenerateRequest, str]] = {
     "101 passages": (request("How many?", *[TEXT] * 101), "passages"),
     "empty id": (broken(lambda one: one.passages[1].ClearField("passage_id")), "passages[1].passage_id"),
     "empty text": (broken(lambda one: one.passages[1].ClearField("text")), "passages[1].text"),
-    "same id twice": (broken(lambda one: setattr(one.passages[1], "passage_id", "p0")), "passages.passage_id"),
+    "same id twice": (broken(lambda one: setattr(one.passages[1], "passage_id", "p0")), "passages[1].passage_id"),
     "no tokens": (sampled(0), "sampling.max_output_tokens"),
     "too many tokens": (sampled(4_097), "sampling.max_output_tokens"),
 }

@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 
-from services.retriever.indexer.intake import Rejected, read_document
-from services.retriever.indexer.splitter import Section
-from trivium.v1 import indexer_pb2
-
-GOOD: dict[str, Any] = {"document_id": "a", "sections": [{"text": "text"}]}
+from services.retriever.indexer.intake import Rejected, require_valid
+from services.retriever.indexer.splitter import Document, Section
 
 
-def request(**fields: Any) -> indexer_pb2.UpsertDocumentsRequest:
-    return indexer_pb2.UpsertDocumentsRequest(document=indexer_pb2.Document(**{**GOOD, **fields}))
+def section(text: str, start: int = 0, end: int | None = None, **fields: Any) -> Section:
+    defaults: dict[str, Any] = {"heading_path": (), "page": None, "uri": ""}
+    return Section(text=text, start=start, end=start + len(text) if end is None else end, **{**defaults, **fields})
+
+
+def document(**fields: Any) -> Document:
+    defaults: dict[str, Any] = {"document_id": "a", "title": "", "uri": "", "content_hash": "hash"}
+    return Document(**{**defaults, "sections": (section("text"),), **fields})
 
 
 @pytest.mark.parametrize(
@@ -24,57 +27,25 @@ def request(**fields: Any) -> indexer_pb2.UpsertDocumentsRequest:
         ({"document_id": "a" * 257}, "document.document_id"),
         ({"title": "t" * 1_025}, "document.title"),
         ({"uri": "u" * 2_049}, "document.uri"),
-        ({"sections": []}, "document.sections"),
-        ({"sections": [{"text": "x" * 2_000_001}] * 2}, "document.sections"),
-        ({"sections": [{"text": " \n"}]}, "document.sections"),
-        ({"sections": [{"text": "a"}, {"text": ""}]}, "document.sections[1].text"),
-        ({"sections": [{"text": "a", "heading_path": ["h"] * 17}]}, "document.sections[0].heading_path"),
-        ({"sections": [{"text": "a", "page": 0}]}, "document.sections[0].page"),
-        ({"sections": [{"text": "a", "uri": "u" * 2_049}]}, "document.sections[0].uri"),
-        ({"sections": [{"text": "abc", "range": {"start": 0, "end": 2}}]}, "document.sections[0].range"),
-        ({"sections": [{"text": "abc", "range": {"start": 5, "end": 2}}]}, "document.sections[0].range"),
+        ({"sections": ()}, "document.sections"),
+        ({"sections": (section("x" * 2_000_001),) * 2}, "document.sections"),
+        ({"sections": (section(" \n"),)}, "document.sections"),
+        ({"sections": (section("a"), section(""))}, "document.sections[1].text"),
+        ({"sections": (section("a", heading_path=("h",) * 17),)}, "document.sections[0].heading_path"),
+        ({"sections": (section("a", page=0),)}, "document.sections[0].page"),
+        ({"sections": (section("a", uri="u" * 2_049),)}, "document.sections[0].uri"),
+        ({"sections": (section("abc", 0, 2),)}, "document.sections[0].range"),
+        ({"sections": (section("abc", 5, 2),)}, "document.sections[0].range"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_the_field_at_fault_is_named(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(Rejected) as rejected:
-        read_document(request(**fields))
+        require_valid(document(**fields))
     assert rejected.value.field == field
     assert rejected.value.description
 
 
-def test_a_request_without_a_document_is_rejected() -> None:
-    with pytest.raises(Rejected, match="must be set"):
-        read_document(indexer_pb2.UpsertDocumentsRequest())
-
-
-def test_sections_without_ranges_follow_each_other() -> None:
-    document = read_document(
-        request(
-            sections=[
-                {"text": "中文🙂"},
-                {"text": "b", "page": 2, "uri": "file:///b", "heading_path": ["h"]},
-                {"text": "c", "range": {"start": 10, "end": 11}},
-                {"text": "d"},
-            ]
-        )
-    )
-    assert document.sections == (
-        Section((), "中文🙂", 0, None, ""),
-        Section(("h",), "b", 3, 2, "file:///b"),
-        Section((), "c", 10, None, ""),
-        Section((), "d", 11, None, ""),
-    )
-
-
-def test_the_content_hash_is_that_of_the_content() -> None:
-    hashes = {
-        read_document(request(**fields)).content_hash
-        for fields in (
-            {},
-            {"title": "t"},
-            {"sections": [{"text": "other"}]},
-            {"sections": [{"text": "text", "page": 1}]},
-        )
-    }
-    assert len(hashes) == 4
-    assert read_document(request()).content_hash == read_document(request()).content_hash
+def test_a_document_at_every_limit_is_fine() -> None:
+    longest = section("x" * 4_000_000, 7, heading_path=("h",) * 16, page=1, uri="u" * 2_048)
+    require_valid(document(document_id="a" * 256, title="t" * 1_024, uri="u" * 2_048, sections=(longest,)))

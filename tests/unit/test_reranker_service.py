@@ -196,7 +196,7 @@ async def test_the_embedded_model_serves_by_late_interaction() -> None:
                 question=QUESTION,
                 candidates=[reranker_pb2.RerankCandidate(passage_id="a", text=text) for text in "ab"],
             ),
-            "candidates.passage_id",
+            "candidates[1].passage_id",
             id="twice-the-same-id",
         ),
     ],

@@ -25,8 +25,6 @@ from services.retriever.sparse import SparseIndex
 from services.retriever.version import Version, load
 from tests.unit.collections_on_disk import DIMENSION, ENCODER, create, publish_texts
 
-TEXTS = {"a": "the pointer", "b": "a much longer text about nothing", "c": "pointer pointer"}
-
 
 @dataclass(frozen=True)
 class Lengths:
@@ -69,7 +67,7 @@ class BrokenSparse(SparseIndex):
 @pytest.fixture
 async def version(tmp_path: Path) -> Version:
     collection = create(tmp_path)
-    await publish_texts(collection, **TEXTS)
+    await publish_texts(collection, a="the pointer", b="a much longer text about nothing", c="pointer pointer")
     pointer = collection.pointer()
     assert pointer is not None
     return load(collection, pointer, ENCODER)
@@ -95,7 +93,7 @@ async def test_a_hybrid_search_shows_what_each_leg_made_of_every_candidate(versi
     async with searching(LengthEncoder()) as searcher:
         findings = await searcher.search(version, search(Mode.HYBRID), NEVER)
     by_id = {passage.document_id: found for found, passage in findings.found}
-    assert [passage.document_id for _, passage in findings.found] == ["c", "b", "a"]
+    assert [passage.document_id for _, passage in findings.found] == ["c", "a", "b"]
     assert {name: found.dense.rank for name, found in by_id.items() if found.dense} == {"b": 1, "c": 2, "a": 3}
     assert {name: found.bm25.rank for name, found in by_id.items() if found.bm25} == {"c": 1, "a": 2}
     assert [found.fused.rank for found, _ in findings.found if found.fused] == [1, 2, 3]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,11 +87,10 @@ def config(tmp_path: Path) -> EncoderConfig:
 
 @contextlib.asynccontextmanager
 async def installed(config: EncoderConfig) -> AsyncIterator[Installation]:
-    told = {"collections_path": config.collections_path, "encoder": config.encoder}
-    models = {"model": config.model, "passage_model": config.passage_model}
+    told = asdict(config)
     async with (
-        serving(IndexerConfig(**told, **models), "indexer", IndexerService) as indexer,
-        serving(RetrieverConfig(**told, **models, poll_interval_s=0.01), "retriever", RetrieverService) as retriever,
+        serving(IndexerConfig(**told), "indexer", IndexerService) as indexer,
+        serving(RetrieverConfig(**told, poll_interval_s=0.01), "retriever", RetrieverService) as retriever,
     ):
         yield Installation(
             indexer_pb2_grpc.IndexerServiceStub(indexer), retriever_pb2_grpc.RetrieverServiceStub(retriever)
@@ -242,6 +241,13 @@ async def test_dpr_towers_serve_a_collection(config: EncoderConfig, tmp_path: Pa
     assert found.stats.model == str(question)
 
 
+async def test_dpr_without_its_second_tower_refuses_to_start(config: EncoderConfig) -> None:
+    settings = RetrieverConfig(model=config.model, encoder="dpr", collections_path=config.collections_path)
+    with pytest.raises(ConfigError, match="passage_model"):
+        async with serving(settings, "retriever", RetrieverService):
+            pass
+
+
 # Writing
 
 
@@ -301,6 +307,34 @@ async def test_a_rejected_document_ends_nothing(empty: Installation) -> None:
     assert responses["bad"].rejection.field == "document.sections[0].text"
 
 
+async def test_sections_without_ranges_follow_each_other(empty: Installation) -> None:
+    await create(empty, "default")
+    sections = [
+        indexer_pb2.Section(text="中文🙂"),
+        indexer_pb2.Section(text="b", page=2, uri="file:///b", heading_path=["h"]),
+        indexer_pb2.Section(text="c", range={"start": 10, "end": 11}),
+        indexer_pb2.Section(text="d"),
+    ]
+    await empty.upsert([indexer_pb2.Document(document_id="a", uri="file:///a", sections=sections)])
+    await empty.publish()
+    found = await empty.retrieve("x", mode=retriever_pb2.RETRIEVAL_MODE_DENSE, min_index_version=1)
+    passage_by_text = {one.passage.text: one.passage for one in found.candidates}
+    starts = {text: passage.range.start for text, passage in passage_by_text.items()}
+    assert starts == {"中文🙂": 0, "b": 3, "c": 10, "d": 11}
+    second = passage_by_text["b"]
+    assert (second.page, second.uri, list(second.heading_path)) == (2, "file:///b", ["h"])
+    assert (passage_by_text["d"].HasField("page"), passage_by_text["d"].uri) == (False, "file:///a")
+
+
+async def test_a_request_without_a_document_is_rejected(empty: Installation) -> None:
+    await create(empty, "default")
+    [response] = [one async for one in empty.indexer.UpsertDocuments(iter([indexer_pb2.UpsertDocumentsRequest()]))]
+    assert (response.outcome, response.rejection.field) == (
+        indexer_pb2.UPSERT_OUTCOME_REJECTED,
+        "document.document_id",
+    )
+
+
 async def test_a_stream_that_is_cancelled_leaves_what_it_acknowledged(empty: Installation) -> None:
     await create(empty, "default")
     never = asyncio.Event()
@@ -310,7 +344,9 @@ async def test_a_stream_that_is_cancelled_leaves_what_it_acknowledged(empty: Ins
         await never.wait()
 
     stream = empty.indexer.UpsertDocuments(requests())
-    assert (await stream.read()).document_id == "a"
+    acknowledged = await stream.read()
+    assert isinstance(acknowledged, indexer_pb2.UpsertDocumentsResponse)
+    assert acknowledged.document_id == "a"
     stream.cancel()
     assert await empty.publish() == 1
 
@@ -355,7 +391,8 @@ async def test_a_collection_counts_what_it_holds(filled: Installation) -> None:
 async def test_collections_are_listed_by_name_page_by_page(empty: Installation) -> None:
     for name in ("c", "a", "b"):
         await create(empty, name)
-    pages, token = [], ""
+    pages: list[list[str]] = []
+    token = ""
     while not pages or token:
         request = indexer_pb2.ListCollectionsRequest(page_size=2, page_token=token)
         page = await empty.indexer.ListCollections(request)

@@ -24,7 +24,7 @@ def document(*sections: Section, title: str = "") -> Document:
 
 
 def section(text: str, start: int = 0, heading_path: tuple[str, ...] = (), uri: str = "") -> Section:
-    return Section(heading_path, text, start, None, uri)
+    return Section(heading_path, text, start, start + len(text), None, uri)
 
 
 def split(text: str, max_tokens: int = MAX_TOKENS) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -27,8 +27,8 @@ class IndexerConfig(EncoderConfig):
     """Seconds to which a longer deadline is cut."""
 
     max_passage_tokens: Annotated[int, Field(ge=16)] = 200
-    """Tokens of a passage with its title and headings. Part of what makes passages: after a change documents
-    are to be ingested again. Above what the encoder reads, the rest is not seen by the dense leg."""
+    """Tokens of a passage with its title and headings, or fewer where the encoder reads fewer. Part of what makes
+    passages: after a change documents are to be ingested again."""
 
-    index_factory: str = "Flat"
+    index_factory: Literal["Flat"] = "Flat"
     """FAISS factory string of the dense index."""

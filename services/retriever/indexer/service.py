@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
+import hashlib
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import grpc
 
 from chassis.batcher import Batcher
-from chassis.config import ConfigError
-from chassis.errors import (
-    AlreadyExists,
-    FailedPrecondition,
-    InvalidRequest,
-    NotFound,
-    TooLarge,
-    TriviumError,
-)
-from chassis.executor import SingleThread
+from chassis.errors import AlreadyExists, FailedPrecondition, InvalidRequest, NotFound, TriviumError
 from chassis.runtime import Runtime
 from chassis.validation import require_between
 from services.retriever.analyzer import LANGUAGES, Analyzer
-from services.retriever.collection import DEFAULT_NAME, NAME, NAME_RULE, Collection, Settings, UnknownFormat, every
-from services.retriever.encoder import Encoded, Text, token_counter
+from services.retriever.collection import DEFAULT_NAME, NAME, NAME_RULE
+from services.retriever.encoder import Encoded, Text
 from services.retriever.indexer.concurrency import map_as_finished
 from services.retriever.indexer.config import IndexerConfig
-from services.retriever.indexer.intake import MAX_CHARACTERS, Rejected, read_document
-from services.retriever.indexer.lock import WriterLock
-from services.retriever.indexer.log import CorruptLog
+from services.retriever.indexer.disk import disk_errors
+from services.retriever.indexer.intake import MAX_CHARACTERS, Rejected, require_valid
+from services.retriever.indexer.library import Library
 from services.retriever.indexer.publisher import Recipe
-from services.retriever.indexer.splitter import Splitter
+from services.retriever.indexer.splitter import Document, Section, Splitter
 from services.retriever.indexer.store import Outcome, Store
 from services.retriever.indexer.writer import CollectionWriter, MadeByAnother, NothingStored
 from services.retriever.service import load_encoder
@@ -48,8 +38,6 @@ MAX_STREAM_CHARACTERS = 2 * MAX_CHARACTERS
 """Characters of one stream's documents that are worked on at once. Bounds memory."""
 MIN_DOCUMENT_WEIGHT = 16_384
 """A document counts as at least so many characters: bounds how many small ones are worked on at once."""
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 NUMBER_BY_OUTCOME = {
     Outcome.CREATED: indexer_pb2.UPSERT_OUTCOME_CREATED,
     Outcome.UPDATED: indexer_pb2.UPSERT_OUTCOME_UPDATED,
@@ -59,10 +47,15 @@ NUMBER_BY_OUTCOME = {
 
 @dataclass(frozen=True)
 class _Arrival:
-    """A request of a stream, and the collection that the stream goes to."""
+    """A document of a stream, and the collection that the stream goes to."""
 
     writer: CollectionWriter
-    request: indexer_pb2.UpsertDocumentsRequest
+    document: Document
+
+    @property
+    def weight(self) -> int:
+        """Its characters, or what counts as such."""
+        return max(MIN_DOCUMENT_WEIGHT, self.document.num_characters)
 
 
 class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
@@ -73,39 +66,31 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
     def __init__(self, config: IndexerConfig, runtime: Runtime) -> None:
         self._config = config
         self._runtime = runtime
-        self._recipe: Recipe
-        self._lock: WriterLock | None = None
+        self._library: Library | None = None
         self._batcher: Batcher[Text, Encoded] | None = None
         self._store: Store | None = None
-        self._log_thread = SingleThread("log")
-        self._writer_by_name: dict[str, CollectionWriter] = {}
-        self._creating = asyncio.Lock()
 
     def register(self, server: grpc.aio.Server) -> None:
         indexer_pb2_grpc.add_IndexerServiceServicer_to_server(self, server)
 
     async def start(self) -> None:
         """Raises ConfigError: no such encoder, another writer, or a collection that cannot be read."""
-        self._lock = await asyncio.to_thread(self._lock_blocking)
         encoder = await load_encoder(self._config, self._runtime, "passage")
-        count_tokens = await asyncio.to_thread(token_counter, encoder.checkpoint.path)
-        splitter = Splitter(count_tokens, self._config.max_passage_tokens)
-        self._recipe = Recipe(encoder.fingerprint, splitter.fingerprint, encoder.dimension, self._config.index_factory)
+        max_tokens = min(self._config.max_passage_tokens, encoder.max_text_tokens)
+        splitter = Splitter(encoder.token_counter(), max_tokens)
+        recipe = Recipe(encoder.fingerprint, splitter.fingerprint, encoder.dimension, self._config.index_factory)
+        self._library = await asyncio.to_thread(Library, self._config.collections_path, recipe)
         self._batcher = self._runtime.batcher(encoder)
         self._batcher.start()
         self._store = Store(splitter, self._batcher, self._config.max_queue_entries // 2)
-        self._writer_by_name = await asyncio.to_thread(self._open_all_blocking)
 
     async def stop(self) -> None:
         if self._batcher:
             await self._batcher.close()
-        for writer in self._writer_by_name.values():
-            await writer.close()
         if self._store:
             self._store.close()
-        self._log_thread.close()
-        if self._lock:
-            self._lock.release()
+        if self._library:
+            await self._library.close()
 
     async def CreateCollection(
         self,
@@ -114,12 +99,9 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
     ) -> indexer_pb2.CreateCollectionResponse:
         _require_name("name", request.name)
         analyzer = _analyzer(request.analyzer)
-        async with self._creating:
-            if request.name not in self._writer_by_name:
-                with _disk_errors():
-                    writer = await asyncio.to_thread(self._create_blocking, request.name, analyzer)
-                self._writer_by_name[request.name] = writer
-        writer = self._writer_by_name[request.name]
+        assert self._library is not None
+        with disk_errors():
+            writer = await self._library.create(request.name, analyzer)
         if writer.settings.analyzer != analyzer:
             raise AlreadyExists("collection", request.name)
         return indexer_pb2.CreateCollectionResponse(collection=_describe(writer))
@@ -140,10 +122,11 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         require_between("page_size", page_size, 1, MAX_PAGE_SIZE)
         if request.page_token and not NAME.fullmatch(request.page_token):
             raise InvalidRequest("page_token", "not one that this service gave")
-        names = sorted(name for name in self._writer_by_name if name > request.page_token)
+        assert self._library is not None
+        names = [name for name in self._library.names() if name > request.page_token]
         page = names[:page_size]
         return indexer_pb2.ListCollectionsResponse(
-            collections=[_describe(self._writer_by_name[name]) for name in page],
+            collections=[_describe(self._writer("page_token", name)) for name in page],
             next_page_token=page[-1] if len(names) > page_size else "",
         )
 
@@ -152,7 +135,9 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         request_iterator: AsyncIterator[indexer_pb2.UpsertDocumentsRequest],
         context: grpc.aio.ServicerContext[indexer_pb2.UpsertDocumentsRequest, indexer_pb2.UpsertDocumentsResponse],
     ) -> AsyncIterator[indexer_pb2.UpsertDocumentsResponse]:
-        responses = map_as_finished(self._acknowledge, self._arrivals(request_iterator), _weight, MAX_STREAM_CHARACTERS)
+        responses = map_as_finished(
+            self._acknowledge, self._arrivals(request_iterator), lambda arrival: arrival.weight, MAX_STREAM_CHARACTERS
+        )
         async with contextlib.aclosing(responses):
             async for response in responses:
                 yield response
@@ -164,7 +149,7 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
     ) -> indexer_pb2.PublishVersionResponse:
         writer = self._writer("collection", request.collection)
         try:
-            with _disk_errors():
+            with disk_errors():
                 published = await writer.publish()
         except NothingStored:
             raise FailedPrecondition("NOTHING_STORED", "the collection holds no document yet") from None
@@ -183,15 +168,16 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
                 writer = self._writer("collection", request.collection)
             elif request.collection not in ("", writer.collection.name):
                 raise InvalidRequest("collection", "one stream goes to one collection, the first request's")
-            yield _Arrival(writer, request)
+            yield _Arrival(writer, await asyncio.to_thread(_document_blocking, request.document))
 
     async def _acknowledge(self, arrival: _Arrival) -> indexer_pb2.UpsertDocumentsResponse:
         """One response for one document. Raises what concerns the whole stream."""
         assert self._store is not None
-        document_id = arrival.request.document.document_id
+        document_id = arrival.document.document_id
         try:
-            with _disk_errors():
-                outcome, num_passages = await self._store.put(arrival.writer, read_document(arrival.request))
+            require_valid(arrival.document)
+            with disk_errors():
+                outcome, num_passages = await self._store.put(arrival.writer, arrival.document)
         except Rejected as rejected:
             return _rejection(document_id, rejected.field, rejected.description)
         except TriviumError:
@@ -206,27 +192,11 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
     def _writer(self, field: str, name: str) -> CollectionWriter:
         name = name or DEFAULT_NAME
         _require_name(field, name)
-        if name not in self._writer_by_name:
+        assert self._library is not None
+        writer = self._library.writer(name)
+        if writer is None:
             raise NotFound("collection", name)
-        return self._writer_by_name[name]
-
-    def _lock_blocking(self) -> WriterLock:
-        self._config.collections_path.mkdir(parents=True, exist_ok=True)
-        return WriterLock(self._config.collections_path)
-
-    def _open_all_blocking(self) -> dict[str, CollectionWriter]:
-        try:
-            return {
-                collection.name: CollectionWriter(collection, self._recipe, self._log_thread)
-                for collection in every(self._config.collections_path)
-            }
-        except (CorruptLog, UnknownFormat) as error:
-            raise ConfigError(str(error)) from error
-
-    def _create_blocking(self, name: str, analyzer: Analyzer) -> CollectionWriter:
-        collection = Collection.named(self._config.collections_path, name)
-        collection.create(Settings(analyzer, datetime.now(UTC)))
-        return CollectionWriter(collection, self._recipe, self._log_thread)
+        return writer
 
 
 def _require_name(field: str, name: str) -> None:
@@ -245,8 +215,23 @@ def _analyzer(request: indexer_pb2.Analyzer) -> Analyzer:
     )
 
 
-def _weight(arrival: _Arrival) -> int:
-    return max(MIN_DOCUMENT_WEIGHT, sum(len(section.text) for section in arrival.request.document.sections))
+def _document_blocking(document: indexer_pb2.Document) -> Document:
+    """The document as it was sent, right or wrong. Hashes it."""
+    sections: list[Section] = []
+    end = 0
+    for section in document.sections:
+        start, end = end, end + len(section.text)
+        if section.HasField("range"):
+            start, end = section.range.start, section.range.end
+        page = section.page if section.HasField("page") else None
+        sections.append(Section(tuple(section.heading_path), section.text, start, end, page, section.uri))
+    return Document(
+        document_id=document.document_id,
+        title=document.title,
+        uri=document.uri,
+        sections=tuple(sections),
+        content_hash=hashlib.sha256(document.SerializeToString(deterministic=True)).hexdigest(),
+    )
 
 
 def _rejection(document_id: str, field: str, description: str) -> indexer_pb2.UpsertDocumentsResponse:
@@ -270,16 +255,3 @@ def _describe(writer: CollectionWriter) -> indexer_pb2.Collection:
         num_unpublished_documents=writer.num_unpublished,
         created_at=writer.settings.created_at,
     )
-
-
-@contextlib.contextmanager
-def _disk_errors() -> Iterator[None]:
-    """What the disk refuses, as the caller gets it."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in FULL:
-            raise TooLarge("the indexer's disk is full") from error
-        if error.errno in READ_ONLY:
-            raise FailedPrecondition("READ_ONLY", "the indexer may not write its collections") from error
-        raise

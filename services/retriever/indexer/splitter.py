@@ -26,11 +26,12 @@ ALGORITHM = "paragraphs, sentences, words/1"
 
 @dataclass(frozen=True)
 class Section:
-    """One structural part. `start` is where its text begins in the document, in code points."""
+    """One structural part, and where its text stands in the document, in code points."""
 
     heading_path: tuple[str, ...]
     text: str
     start: int
+    end: int
     page: int | None
     uri: str
 
@@ -44,6 +45,10 @@ class Document:
     uri: str
     sections: tuple[Section, ...]
     content_hash: str
+
+    @property
+    def num_characters(self) -> int:
+        return sum(len(section.text) for section in self.sections)
 
 
 class Span(NamedTuple):

@@ -1,0 +1,64 @@
+"""All collections of one directory, and the right to write them."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+from chassis.config import ConfigError
+from chassis.executor import SingleThread
+from services.retriever.analyzer import Analyzer
+from services.retriever.collection import Collection, Settings, UnknownFormat, every
+from services.retriever.indexer.lock import WriterLock
+from services.retriever.indexer.log import CorruptLog
+from services.retriever.indexer.publisher import Recipe
+from services.retriever.indexer.writer import CollectionWriter
+
+
+class Library:
+    """One writer for each collection. No other process writes while this lives."""
+
+    def __init__(self, collections_path: Path, recipe: Recipe) -> None:
+        """Take the lock and replay every log. Raises ConfigError. Blocks."""
+        collections_path.mkdir(parents=True, exist_ok=True)
+        self._collections_path = collections_path
+        self._recipe = recipe
+        self._lock = WriterLock(collections_path)
+        self._log_thread = SingleThread("log")
+        self._creating = asyncio.Lock()
+        try:
+            self._writer_by_name = {
+                collection.name: self._open_blocking(collection) for collection in every(collections_path)
+            }
+        except (CorruptLog, UnknownFormat) as error:
+            self._lock.release()
+            raise ConfigError(str(error)) from error
+
+    def writer(self, name: str) -> CollectionWriter | None:
+        return self._writer_by_name.get(name)
+
+    def names(self) -> list[str]:
+        return sorted(self._writer_by_name)
+
+    async def create(self, name: str, analyzer: Analyzer) -> CollectionWriter:
+        """The collection of that name, made if it was not there. Raises OSError."""
+        async with self._creating:
+            if name not in self._writer_by_name:
+                self._writer_by_name[name] = await asyncio.to_thread(self._create_blocking, name, analyzer)
+        return self._writer_by_name[name]
+
+    async def close(self) -> None:
+        """Finish what is being written, and let another process write."""
+        for writer in self._writer_by_name.values():
+            await writer.close()
+        self._log_thread.close()
+        self._lock.release()
+
+    def _create_blocking(self, name: str, analyzer: Analyzer) -> CollectionWriter:
+        collection = Collection.named(self._collections_path, name)
+        collection.create(Settings(analyzer, datetime.now(UTC)))
+        return self._open_blocking(collection)
+
+    def _open_blocking(self, collection: Collection) -> CollectionWriter:
+        return CollectionWriter(collection, self._recipe, self._log_thread)
