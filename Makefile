@@ -6,7 +6,7 @@ GENERATED = protos/trivium/v1
 export HF_HUB_OFFLINE = 1
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: demo test check format protos requirements tools bench clean
+.PHONY: demo test check format protos requirements tools clean
 
 demo: .venv/ready ## Ask the project's own documentation three questions
 	$(BIN)/python -m cli demo
@@ -39,9 +39,6 @@ requirements: .tools/uv/ready ## Pin again, with hashes and without an index
 	done
 
 tools: .tools/bin/ready ## grpcurl and ghz, with the machine's Go or PyPI's
-
-bench: .venv/ready
-	@ls benchmarks/*.py >/dev/null 2>&1 || { echo "no benchmarks yet"; exit 0; }
 
 clean:
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -116,10 +116,24 @@ def test_a_killed_reranker_is_left_out_and_named(pairs: Installation) -> None:
             seen.wait_for_more(20)
         assert seen.failed == []
         assert seen.degraded["DEGRADATION_RERANK_SKIPPED"] >= 15
+        check_the_surviving_side(pairs, ask(pairs).report.trace_id)
     finally:
         for replica in rerankers:
             restart(replica)
     wait_until(lambda: not ask(pairs).report.degraded)
+
+
+def check_the_surviving_side(pairs: Installation, trace_id: str) -> None:
+    """The gateway ends the one span of the call that nobody answered, and says on its root what it left out."""
+    assert pairs.receiver is not None
+    spans = pairs.receiver.wait_for(lambda spans: any(not span.parent_span_id for span in spans), trace_id)
+    (call,) = [span for span in spans if span.name == "trivium.v1.RerankerService/Rerank"]
+    assert (call.service, call.kind, call.status) == ("gateway", "CLIENT", "ERROR")
+    assert call.attributes["rpc.response.status_code"] == "UNAVAILABLE"
+    (root,) = [span for span in spans if not span.parent_span_id]
+    assert [event.attributes["trivium.step"] for event in root.events if event.name == "trivium.degraded"] == [
+        "DEGRADATION_RERANK_SKIPPED"
+    ]
 
 
 def test_a_generator_killed_in_mid_stream_does_not_cost_the_answer(pairs: Installation) -> None:
