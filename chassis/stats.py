@@ -28,7 +28,7 @@ def stage_stats(
     shared = {(one.compute_ms, one.batch_size, one.num_tokens, one.num_padded_tokens) for one in batches}
     padded_tokens = sum(padded for _, _, _, padded in shared)
     stats: dict[str, Any] = {
-        "queue_ms": max((one.queue_ms for one in batches), default=0.0),
+        "queue_ms": min((one.queue_ms for one in batches), default=0.0),
         "compute_ms": sum(compute_ms for compute_ms, _, _, _ in shared),
         "batch_size": max((size for _, size, _, _ in shared), default=0),
         "padding_ratio": 1 - sum(num for _, _, num, _ in shared) / padded_tokens if padded_tokens else 0.0,
