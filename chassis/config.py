@@ -14,9 +14,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 Config = TypeVar("Config", bound="ServerConfig")
+
+MAX_PORT = 65_535
+
+
+def _host_and_port(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdigit() and int(port) <= MAX_PORT):
+        raise ValueError(f"expected host:port, with a port of 0 to {MAX_PORT}")
+    return address
+
+
+Address = Annotated[str, AfterValidator(_host_and_port)]
+"""`host:port`. Port 0 takes a free one."""
 
 
 class ConfigError(Exception):
@@ -27,10 +40,10 @@ class ConfigError(Exception):
 class ServerConfig:
     """What every process is told."""
 
-    listen_address: str = "127.0.0.1:0"
+    listen_address: Address = "127.0.0.1:0"
     """Where gRPC is served: `host:port`. Port 0 takes a free one. Loopback unless told otherwise."""
 
-    metrics_address: str = "127.0.0.1:0"
+    metrics_address: Address = "127.0.0.1:0"
     """Where Prometheus reads `/metrics`: `host:port`. Port 0 takes a free one."""
 
     reflection: bool = False
@@ -45,17 +58,17 @@ class ServerConfig:
     default_deadline_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
     """Seconds that a call without a deadline gets."""
 
-    max_deadline_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
+    max_deadline_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     """Seconds to which a longer deadline is cut."""
 
     max_connection_age_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
-    """Seconds after which a client is asked to connect anew and so meets new replicas. Running calls end."""
+    """Seconds after which a client is asked to connect anew and so meets new replicas. Its running calls go on."""
 
     drain_delay_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     """Seconds between NOT_SERVING and refusing calls at shutdown: how long load balancers take to notice."""
 
-    drain_grace_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
-    """Seconds that running calls get to end at shutdown. Longer than the longest answer."""
+    drain_grace_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
+    """Seconds that running calls get to end at shutdown. Less than `max_deadline_s` may cut answers off."""
 
     otlp_endpoint: str = ""
     """OTLP receiver for spans over gRPC: `http://host:port`. Empty exports none."""

@@ -96,7 +96,7 @@ class Metrics:
     def serve(self, address: str) -> int:
         """Serve `/metrics` at `host:port` on a thread of its own. Returns the port. Raises OSError."""
         host, _, port = address.rpartition(":")
-        server, _ = start_http_server(int(port), addr=host, registry=self.registry)
+        server, _ = start_http_server(int(port), addr=host.strip("[]"), registry=self.registry)
         bound_port: int = server.server_port
         return bound_port
 

@@ -43,6 +43,8 @@ class Runtime:
 
     def __post_init__(self) -> None:
         self._device_thread = self._thread("device")
+        if self.device is not None:
+            self.metrics.queue  # noqa: B018 (shown from now on, though no queue is there yet)
         if self.device is not None and self.device.is_gpu:
             self.metrics.observe_device(self.device.uuid)
 

@@ -94,7 +94,7 @@ class _Process:
         self._interceptor = ServerInterceptor(
             self._metrics, config.default_deadline_s, config.max_deadline_s, config.max_concurrent_calls
         )
-        self._health = health.aio.HealthServicer()
+        self._health = _Health()
         self._told_to_stop = asyncio.Event()
 
     async def live(self, build: Callable[[Runtime], Service]) -> None:
@@ -137,7 +137,8 @@ class _Process:
             return
         try:
             starting.result()
-            await self._set_ready(service, True)
+            self._interceptor.ready = True
+            await self._set_health(service, SERVING)
             logger.info("serving", extra={"seconds": round(time.perf_counter() - began, 3)})
             await stopping
         finally:
@@ -150,6 +151,7 @@ class _Process:
         if was_ready:
             logger.info("draining")
             await asyncio.sleep(self._config.drain_delay_s)
+        self._health.end_watches()
         await server.stop(self._config.drain_grace_s if was_ready else 0)
 
     def _stop(self) -> None:
@@ -180,15 +182,29 @@ class _Process:
         methods = descriptor_pool.Default().FindServiceByName(service.full_name).methods
         self._metrics.expect([f"{service.full_name}/{method.name}" for method in methods])
 
-    async def _set_ready(self, service: Service, ready: bool) -> None:
-        self._interceptor.ready = ready
-        self._metrics.ready.set(ready)
-        await self._set_health(service, SERVING if ready else NOT_SERVING)
-
     async def _set_health(self, service: Service, status: Any) -> None:
         for name in ("", service.full_name):
             await self._health.set(name, status)
         self._metrics.ready.set(status == SERVING)
+
+
+class _Health(health.aio.HealthServicer):
+    """Health whose Watch streams can be ended: an open one would hold the drain for its whole grace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ended = asyncio.Event()
+
+    def end_watches(self) -> None:
+        self._ended.set()
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 (the contract's name)
+        tasks = [asyncio.create_task(super().Watch(request, context)), asyncio.create_task(self._ended.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
 
 
 def _bind(server: grpc.aio.Server, address: str) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from cli.connection import calling, open_channel
 from trivium.v1 import gateway_pb2, gateway_pb2_grpc, generator_pb2, passage_pb2
 
+_CONTROL = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 _CITATION = re.compile(r"\[(\d+)\]")
 
 
@@ -47,12 +48,17 @@ def quotes_from(answer: gateway_pb2.AnswerResponse, source: gateway_pb2.Source) 
     return [quote for quote in answer.quotes if quote.passage_id == source.passage.passage_id]
 
 
+def printable(text: str) -> str:
+    """The text without control characters, by which a document could command the reader's terminal."""
+    return text.translate(_CONTROL)
+
+
 def place(passage: passage_pb2.Passage) -> str:
     """Where a passage stands, for a reader: title, then the headings below it."""
     headings = list(passage.heading_path)
     if headings and headings[0] == passage.title:
         del headings[0]
-    return " › ".join([passage.title or passage.document_id, *headings])
+    return printable(" › ".join([passage.title or passage.document_id, *headings]))
 
 
 def position(passage: passage_pb2.Passage, ranges: list[passage_pb2.CharacterRange]) -> str:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from cli.answer import cited_sources, place, position, quotes_from, stream_answer
+from cli.answer import cited_sources, place, position, printable, quotes_from, stream_answer
 from cli.waterfall import waterfall
 from trivium.v1 import gateway_pb2, generator_pb2, retriever_pb2
 
@@ -30,7 +30,7 @@ def ask(
     request = gateway_pb2.AnswerStreamRequest(question=question, search=search, allow_sources_only=True)
 
     def write(text: str) -> None:
-        console.print(Text(text), end="", soft_wrap=True)
+        console.print(Text(printable(text)), end="", soft_wrap=True)
 
     answer = stream_answer(address, request, timeout_s, write)
     console.print(Text(NO_TEXT.get(answer.reason, ""), style="yellow"), end="\n\n")
@@ -56,7 +56,9 @@ def show_citations(answer: gateway_pb2.AnswerResponse, console: Console) -> None
         words = " … ".join(quote.text for quote in quotes) or passage.text
         console.print(Text.assemble((f"[{source.number}] ", "bold cyan"), (place(passage), "bold")))
         console.print(
-            Padding(Text(f"{passage.uri or passage.document_id} · {where}", style="dim"), (0, 4), expand=False)
+            Padding(
+                Text(printable(f"{passage.uri or passage.document_id} · {where}"), style="dim"), (0, 4), expand=False
+            )
         )
         console.print(Padding(Text(snippet(words), style="italic"), INDENT, expand=False))
     console.print()
@@ -72,7 +74,7 @@ def show_footer(report: gateway_pb2.Report, console: Console) -> None:
 
 def snippet(text: str, max_characters: int = SNIPPET_CHARACTERS) -> str:
     """The text on one line, cut at a word."""
-    line = " ".join(text.split())
+    line = " ".join(printable(text).split())
     if len(line) <= max_characters:
         return line
     return line[:max_characters].rsplit(" ", 1)[0] + " …"

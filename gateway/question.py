@@ -1,4 +1,4 @@
-"""A question as a caller asked it, checked, with defaults filled in."""
+"""A question as a caller asked it, checked, with defaults filled in. What only a stage can judge it judges."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from chassis.validation import require_between, require_enum, require_finite, re
 from gateway.config import GatewayConfig
 from trivium.v1.gateway_pb2 import AnswerRequest, AnswerStreamRequest, SearchOptions
 from trivium.v1.generator_pb2 import Sampling
-from trivium.v1.retriever_pb2 import FusionWeights, RetrievalMode, RetrieveRequest
+from trivium.v1.retriever_pb2 import RetrievalMode, RetrieveRequest
 
 MAX_QUESTION_CHARACTERS = 8_192
-MAX_FUSION_WEIGHT = 100
-MAX_RRF_K = 10_000
 MAX_OUTPUT_TOKENS = 4_096
 DEFAULT_TOP_K = 5
 DEFAULT_NUM_CANDIDATES = 30
@@ -51,7 +49,6 @@ def read_search(text: str, options: SearchOptions, config: GatewayConfig) -> Que
     require_text("question", text, MAX_QUESTION_CHARACTERS)
     require_enum("search.mode", options.mode, RetrievalMode)
     top_k = _top_k(options, config)
-    require_fusion(options.fusion)
     return Question(
         text=text,
         retrieval=RetrieveRequest(
@@ -71,18 +68,6 @@ def require_sampling(sampling: Sampling) -> None:
     """Raises InvalidRequest where the contract's limits are broken; a generator's own may be narrower."""
     if sampling.HasField("max_output_tokens"):
         require_between("sampling.max_output_tokens", sampling.max_output_tokens, 1, MAX_OUTPUT_TOKENS)
-
-
-def require_fusion(fusion: FusionWeights) -> None:
-    """Raises InvalidRequest for weights by which nothing can be ordered."""
-    dense_weight = fusion.dense_weight if fusion.HasField("dense_weight") else 1.0
-    bm25_weight = fusion.bm25_weight if fusion.HasField("bm25_weight") else 1.0
-    require_finite("search.fusion.dense_weight", dense_weight, 0, MAX_FUSION_WEIGHT)
-    require_finite("search.fusion.bm25_weight", bm25_weight, 0, MAX_FUSION_WEIGHT)
-    if dense_weight == bm25_weight == 0:
-        raise InvalidRequest("search.fusion", "not both weights may be 0")
-    if fusion.HasField("rrf_k"):
-        require_between("search.fusion.rrf_k", fusion.rrf_k, 1, MAX_RRF_K)
 
 
 def _top_k(options: SearchOptions, config: GatewayConfig) -> int:

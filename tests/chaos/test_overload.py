@@ -111,7 +111,7 @@ async def test_at_half_as_much_again_as_capacity_the_admitted_are_served_in_time
     in_time = sum(outcome.code == "OK" for outcome in admitted) / len(admitted)
     assert refused, f"nothing was refused of {len(outcomes)} at 1.5 × {capacity:.0f}/s: this was no overload"
     refusal_ms = statistics.median(outcome.seconds for outcome in refused) * 1e3
-    late_refusals = sum(outcome.seconds > 0.02 for outcome in refused) / len(refused)
+    late_refusals = sum(outcome.seconds >= 0.02 for outcome in refused) / len(refused)
     print(
         f"capacity {capacity:.0f}/s, {len(outcomes)} offered, {len(refused)} refused in {refusal_ms:.1f} ms "
         f"({late_refusals:.1%} above 20 ms), {in_time:.1%} of the admitted in time, "
@@ -120,5 +120,6 @@ async def test_at_half_as_much_again_as_capacity_the_admitted_are_served_in_time
     assert in_time >= 0.95
     assert share_busy >= 0.95
     assert refusal_ms < 20
+    assert late_refusals <= 0.05
     assert all(outcome.retry_after_s is not None for outcome in refused)
     assert 1 < saturation < 2.5

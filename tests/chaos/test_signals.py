@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,12 @@ def health(process: Process) -> str | None:
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
 
 
+def series(process: Process) -> set[str]:
+    """The names of the metrics that it shows now."""
+    with urllib.request.urlopen(f"http://{process.metrics_address}/metrics", timeout=10) as reply:
+        return {line.split()[2] for line in reply.read().decode().splitlines() if line.startswith("# TYPE")}
+
+
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Process]:
     with alone("gateway", tmp_path, DRAIN_DELAY_S="1.5") as processes:
@@ -57,11 +64,13 @@ def test_a_process_is_not_serving_until_a_real_inference_has_run(tmp_path: Path)
     reranker.start()
     try:
         seen: list[str] = []
+        shown: set[str] = set()
         codes: set[str] = set()
         while not seen or seen[-1] != "SERVING":
             reranker.raise_if_ended()
             status = health(reranker)
             if status == "NOT_SERVING":
+                shown = shown or series(reranker)
                 with open_channel(reranker.address) as channel, pytest.raises(grpc.RpcError) as raised:
                     reranker_pb2_grpc.RerankerServiceStub(channel).Rerank(reranker_pb2.RerankRequest(), timeout=5)
                 codes.add(Refusal.of(raised.value).code)
@@ -70,6 +79,7 @@ def test_a_process_is_not_serving_until_a_real_inference_has_run(tmp_path: Path)
         assert seen == ["NOT_SERVING", "SERVING"]
         assert codes <= {"UNAVAILABLE", "INVALID_ARGUMENT"}  # the last of them may have met a process that serves
         assert "UNAVAILABLE" in codes
+        assert shown == series(reranker), "a metric appeared only later"
     finally:
         reranker.kill()
 
@@ -82,6 +92,18 @@ def test_sigterm_drains_not_serving_first_and_leaves_with_zero(gateway: Process)
         gateway_pb2_grpc.GatewayServiceStub(channel).Answer(gateway_pb2.AnswerRequest(), timeout=5)
     assert Refusal.of(raised.value).code == "INVALID_ARGUMENT", "calls are served until the delay is over"
     assert gateway.wait(10) == 0
+
+
+def test_an_open_health_watch_does_not_hold_the_drain(gateway: Process) -> None:
+    with open_channel(gateway.address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=30)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        gateway.terminate()
+        began = time.monotonic()
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert gateway.wait(20) == 0
+        assert time.monotonic() - began < 4
 
 
 def test_a_second_sigterm_quits_at_once(gateway: Process) -> None:

@@ -1,6 +1,7 @@
 """One question is one trace: one root, every process on its way, and nothing of what was asked or read."""
 
 import contextlib
+import signal
 import threading
 import time
 import uuid
@@ -27,10 +28,12 @@ EXPECTED = [
 ]
 
 
-def ask(trivium: Installation, question: str = QUESTION, timeout: float = 30) -> gateway_pb2.AnswerResponse:
-    reply: gateway_pb2.AnswerResponse = trivium.stub("gateway").Answer(
-        gateway_pb2.AnswerRequest(question=question), timeout=timeout
-    )
+def ask(
+    trivium: Installation, question: str = QUESTION, timeout: float = 30, num_candidates: int = 30
+) -> gateway_pb2.AnswerResponse:
+    search = gateway_pb2.SearchOptions(num_candidates=num_candidates, top_k=min(5, num_candidates))
+    request = gateway_pb2.AnswerRequest(question=question, search=search)
+    reply: gateway_pb2.AnswerResponse = trivium.stub("gateway").Answer(request, timeout=timeout)
     return reply
 
 
@@ -96,21 +99,36 @@ def test_an_error_is_one_span_a_side_and_names_its_trace(trivium: Installation) 
     ]
 
 
-def test_a_deadline_too_short_for_the_answer_ends_every_span(trivium: Installation) -> None:
-    assert trivium.receiver is not None
+def test_a_deadline_that_passes_in_a_stage_is_one_span_a_side(trivium: Installation) -> None:
+    (generator,) = trivium.processes.named("generator")
+    ask(trivium)
     began_ns = time.time_ns()
-    with pytest.raises(grpc.RpcError) as raised:
-        ask(trivium, timeout=0.004)
+    generator.send(signal.SIGSTOP)
+    try:
+        with pytest.raises(grpc.RpcError) as raised:
+            ask(trivium, timeout=2, num_candidates=2)
+    finally:
+        generator.send(signal.SIGCONT)
     error: grpc.Call = raised.value  # type: ignore[assignment]
-    assert error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
-    roots = trivium.receiver.wait_for(lambda spans: bool(_roots(spans, began_ns)), timeout_s=20)
-    (root,) = _roots(roots, began_ns)
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert trivium.receiver is not None
+    found = trivium.receiver.wait_for(lambda spans: bool(_roots(spans, began_ns)), timeout_s=20)
+    (root,) = _roots(found, began_ns)
     spans = trace_of(trivium, root.trace_id, bool)
-    calls = {span.name for span in spans if span.kind == "CLIENT"}
-    for name in calls:
-        assert len([span for span in spans if (span.name, span.kind) == (name, "CLIENT")]) == 1
-        assert len([span for span in spans if (span.name, span.kind) == (name, "SERVER")]) <= 1
-    assert root.attributes["rpc.response.status_code"] in ("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
+    status_by_side = {
+        (span.name.rpartition("/")[2], span.kind): span.attributes["rpc.response.status_code"] for span in spans
+    }
+    assert len(status_by_side) == len(spans)
+    # The gateway's own deadline is the call's: either may be the first to end it. The generator may never see it.
+    cut_off = {status_by_side.pop(("Generate", "CLIENT")), status_by_side.pop(("Generate", "SERVER"), "CANCELLED")}
+    assert cut_off <= {"CANCELLED", "DEADLINE_EXCEEDED"}
+    assert status_by_side == {
+        ("Answer", "SERVER"): "DEADLINE_EXCEEDED",
+        ("Retrieve", "CLIENT"): "OK",
+        ("Retrieve", "SERVER"): "OK",
+        ("Rerank", "CLIENT"): "OK",
+        ("Rerank", "SERVER"): "OK",
+    }
 
 
 def test_a_cancelled_question_is_cancelled_on_every_side(trivium: Installation) -> None:

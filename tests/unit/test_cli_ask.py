@@ -131,6 +131,21 @@ def test_an_answer_is_printed_with_its_numbered_citations() -> None:
     assert f"index version 7 · trace {TRACE_ID}" in text
 
 
+def test_a_document_cannot_command_the_terminal() -> None:
+    hostile = "\x1b]0;owned\x07\x9b31m red"
+    passage = passage_pb2.Passage(passage_id="a", document_id="a", title=hostile, text=hostile, uri=hostile)
+
+    def script() -> Iterator[Event]:
+        yield Event(sources=gateway_pb2.Sources(sources=[gateway_pb2.Source(number=1, passage=passage)]))
+        yield Event(delta=generator_pb2.TextDelta(text=f"{hostile} [1]"))
+        yield Event(finished=gateway_pb2.AnswerFinished(report=REPORT))
+
+    with gateway(script) as address:
+        text = printed(lambda console: ask(address, "What?", gateway_pb2.SearchOptions(), 5, console))
+    assert text.count("]0;owned") == 4
+    assert not {"\x1b", "\x07", "\x9b"} & set(text)
+
+
 def test_a_source_that_the_text_does_not_cite_is_no_citation() -> None:
     with gateway(events) as address:
         text = printed(lambda console: ask(address, "What?", gateway_pb2.SearchOptions(), 5, console))

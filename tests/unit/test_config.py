@@ -39,6 +39,10 @@ def test_every_kind_of_field_is_read() -> None:
         ("EXAMPLE_DEFAULT_DEADLINE_S", "nan"),
         ("EXAMPLE_LOG_LEVEL", "LOUD"),
         ("EXAMPLE_REFLECTION", "perhaps"),
+        ("EXAMPLE_LISTEN_ADDRESS", "localhost"),
+        ("EXAMPLE_LISTEN_ADDRESS", "localhost:http"),
+        ("EXAMPLE_METRICS_ADDRESS", "localhost:99999"),
+        ("EXAMPLE_METRICS_ADDRESS", ":7000"),
     ],
 )
 def test_a_malformed_variable_is_refused_by_name(variable: str, value: str) -> None:

@@ -11,17 +11,13 @@ from gateway.config import GatewayConfig
 from gateway.question import Question, read_question, read_search
 from trivium.v1.gateway_pb2 import AnswerRequest, SearchOptions
 from trivium.v1.generator_pb2 import Sampling
-from trivium.v1.retriever_pb2 import FusionWeights, RetrievalMode, RetrieveRequest
+from trivium.v1.retriever_pb2 import RetrievalMode, RetrieveRequest
 
 CONFIG = GatewayConfig()
 
 
 def read(options: SearchOptions | None = None, text: str = "Why?") -> Question:
     return read_search(text, options or SearchOptions(), CONFIG)
-
-
-def fused(**weights: float) -> SearchOptions:
-    return SearchOptions(fusion=FusionWeights(**weights))  # type: ignore[arg-type]
 
 
 def test_a_bare_question_gets_the_documented_defaults() -> None:
@@ -55,13 +51,6 @@ def test_the_largest_question_is_taken() -> None:
         pytest.param(SearchOptions(rerank_weight=math.nan), "search.rerank_weight", id="weight-nan"),
         pytest.param(SearchOptions(rerank_weight=1.5), "search.rerank_weight", id="weight-above"),
         pytest.param(SearchOptions(rerank_weight=-0.5), "search.rerank_weight", id="weight-negative"),
-        pytest.param(fused(dense_weight=math.nan), "search.fusion.dense_weight", id="dense-nan"),
-        pytest.param(fused(dense_weight=101), "search.fusion.dense_weight", id="dense-above"),
-        pytest.param(fused(bm25_weight=math.inf), "search.fusion.bm25_weight", id="bm25-infinite"),
-        pytest.param(fused(bm25_weight=-1), "search.fusion.bm25_weight", id="bm25-negative"),
-        pytest.param(fused(dense_weight=0, bm25_weight=0), "search.fusion", id="both-weights-0"),
-        pytest.param(fused(rrf_k=0), "search.fusion.rrf_k", id="k-0"),
-        pytest.param(fused(rrf_k=10_001), "search.fusion.rrf_k", id="k-above"),
     ],
 )
 def test_an_option_out_of_range_is_refused_by_name(options: SearchOptions, field: str) -> None:

@@ -360,12 +360,12 @@ async def test_a_stage_that_is_nowhere_is_unavailable_at_once() -> None:
 
 
 async def test_a_malformed_question_is_refused_before_any_stage_is_asked(system: System) -> None:
-    options = SearchOptions(fusion=FusionWeights(dense_weight=math.nan))
+    options = SearchOptions(rerank_weight=math.nan)
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await system.stream(AnswerStreamRequest(question="?", search=options))
     assert raised.value.code() is Code.INVALID_ARGUMENT
     (named,) = detail(raised.value, error_details_pb2.BadRequest).field_violations
-    assert named.field == "search.fusion.dense_weight"
+    assert named.field == "search.rerank_weight"
     assert not system.retriever.requests
 
 
