@@ -18,7 +18,7 @@ from cli.documents import find_sources
 from cli.ingest import show
 from cli.logs import LogView
 from cli.otlp import SpanReceiver
-from cli.system import MODULE_BY_PROCESS, TREE, System
+from cli.system import MODULE_BY_PROCESS, STAGES, TREE, System
 from cli.trace_tree import trace_tree
 from cli.upload import upload
 from trivium.v1 import gateway_pb2
@@ -46,7 +46,8 @@ QUESTIONS = (
 def demo(documents: Sequence[Path], questions: Sequence[Question], console: Console) -> bool:
     """Start everything, ingest `documents`, ask `questions`, stop everything, draw the last question's trace.
 
-    True when every answer cites its document and the trace arrived. Raises ProcessFailed and CallFailed.
+    True when every answer cites its document and the trace has spans of every process on its way. Raises
+    ProcessFailed and CallFailed.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     view = LogView(MODULE_BY_PROCESS)
@@ -68,7 +69,7 @@ def demo(documents: Sequence[Path], questions: Sequence[Question], console: Cons
         trace_id = answers[-1].report.trace_id
         console.print(Rule("The last question, as the processes traced it"))
         console.print(trace_tree(trace_id, receiver.spans()))
-        is_traced = bool(receiver.spans(trace_id))
+        is_traced = {span.service for span in receiver.spans(trace_id)} == {"gateway", *STAGES}
     console.print(Rule("Does each answer cite its document?"))
     verdicts = [_judge(question, answer, console) for question, answer in zip(questions, answers, strict=True)]
     return all(verdicts) and is_traced
