@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from chassis.deadline import Deadline
 from chassis.errors import Unavailable
 from chassis.executor import Executor
-from chassis.observer import BatchReport
+from chassis.observer import BatchStats
 from chassis.queue import Entry, Priority, Queue, Run
 
 
@@ -49,23 +49,6 @@ class Model(Protocol[ItemIn, Batch, OutputOut]):
     def run(self, batch: Batch) -> Sequence[OutputOut]:
         """One output per item, in their order. Called on the device's thread."""
         ...
-
-
-@dataclass(frozen=True)
-class BatchStats:
-    """What serving one item was like."""
-
-    queue_ms: float
-    compute_ms: float
-    batch_size: int
-    num_tokens: int
-    num_padded_tokens: int
-    """Tokens of the whole batch, without and with its padding."""
-
-    @property
-    def padding_ratio(self) -> float:
-        """Share of the batch that was padding; 0 is none."""
-        return 1 - self.num_tokens / self.num_padded_tokens if self.num_padded_tokens else 0.0
 
 
 @dataclass(frozen=True)
@@ -205,7 +188,7 @@ class Batcher(Generic[Item, Output]):
                     await self._run(again, self._queue.start(again.entries))
         finally:
             for entry in prepared.entries:  # only what no Exception explains: the process is going down
-                self._queue.fail(entry, Unavailable("stopped", "the device stopped in the middle of a batch"))
+                self._queue.fail(entry, Unavailable("STOPPED", "the device stopped in the middle of a batch"))
 
     async def _compute(self, prepared: _Prepared[Item], run: Run[Item]) -> None:
         entries, batch = prepared.entries, prepared.batch
@@ -223,17 +206,7 @@ class Batcher(Generic[Item, Output]):
             counts = (None, None) if batch is None else (batch.num_tokens, batch.num_padded_tokens)
             report = self._queue.finish(run, num_tokens=counts[0], num_padded_tokens=counts[1], error=error)
         for entry, output in zip(entries, outputs, strict=True):
-            self._queue.serve(entry, Served(output, _stats(entry, report)))
-
-
-def _stats(entry: Entry[Any], report: BatchReport) -> BatchStats:
-    return BatchStats(
-        queue_ms=(report.started_at - entry.queued_at) * 1000,
-        compute_ms=(report.ended_at - report.started_at) * 1000,
-        batch_size=report.batch_size,
-        num_tokens=report.num_tokens,
-        num_padded_tokens=report.num_padded_tokens,
-    )
+            self._queue.serve(entry, Served(output, report.stats(entry)))
 
 
 def _halves(entries: list[Entry[Item]]) -> list[list[Entry[Item]]]:

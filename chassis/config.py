@@ -93,11 +93,17 @@ class ModelConfig(ServerConfig):
     device_exclusive: bool = False
     """Refuse to start unless exactly one GPU is visible. Set by the chart."""
 
+    max_queue_entries: Annotated[int, Field(ge=1)] = 4_096
+    """Entries that may wait for the device. One more is refused with RetryInfo. A request that alone brings more
+    is taken when nothing waits."""
+
+
+@dataclass(frozen=True)
+class BatchConfig(ModelConfig):
+    """What every process that computes in batches is told besides."""
+
     max_batch_tokens: Annotated[int, Field(ge=1)] = 16_384
     """Padded tokens in one forward pass. Device memory grows with it."""
-
-    max_queue_entries: Annotated[int, Field(ge=1)] = 4_096
-    """Entries that may wait for the device. One more is refused with RetryInfo."""
 
 
 def load(config_class: type[Config], prefix: str, environ: Mapping[str, str] = os.environ) -> Config:

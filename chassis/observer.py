@@ -11,6 +11,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class BatchStats:
+    """What serving one item was like."""
+
+    queue_ms: float
+    compute_ms: float
+    batch_size: int
+    num_tokens: int
+    num_padded_tokens: int
+    """Tokens of the whole batch, without and with its padding."""
+
+    @property
+    def padding_ratio(self) -> float:
+        """Share of the batch that was padding; 0 is none."""
+        return 1 - self.num_tokens / self.num_padded_tokens if self.num_padded_tokens else 0.0
+
+
+@dataclass(frozen=True)
 class BatchReport:
     """One finished run of the device."""
 
@@ -31,6 +48,16 @@ class BatchReport:
     def queue_waits_s(self) -> list[float]:
         """Seconds from submission to this run, in the order of `entries`."""
         return [self.started_at - entry.queued_at for entry in self.entries]
+
+    def stats(self, entry: Entry[Any]) -> BatchStats:
+        """What the batch was for one of its members."""
+        return BatchStats(
+            queue_ms=(self.started_at - entry.queued_at) * 1e3,
+            compute_ms=(self.ended_at - self.started_at) * 1e3,
+            batch_size=self.batch_size,
+            num_tokens=self.num_tokens,
+            num_padded_tokens=self.num_padded_tokens,
+        )
 
 
 class Observer(Protocol):

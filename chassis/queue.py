@@ -239,7 +239,7 @@ class Queue(Generic[Work]):
         if deadline.at <= self._clock():
             self._refused("expired", num_entries)
             raise DeadlinePassed
-        if self.depth >= self._max_entries:
+        if self.depth and self.depth + num_entries > self._max_entries:  # a larger group goes when none waits
             self._refused("full", num_entries)
             raise Overloaded("the queue is full", self._backlog_s())
 
@@ -328,4 +328,4 @@ class Queue(Generic[Work]):
 
 
 def _draining() -> Unavailable:
-    return Unavailable("draining", "this process is about to stop and takes no new work")
+    return Unavailable("DRAINING", "this process is about to stop and takes no new work")

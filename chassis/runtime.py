@@ -11,7 +11,7 @@ from opentelemetry import trace
 
 from chassis import attributes
 from chassis.batcher import Batcher, Model
-from chassis.config import ModelConfig, ServerConfig
+from chassis.config import BatchConfig, ModelConfig, ServerConfig
 from chassis.cost_model import CostModel
 from chassis.device import Device
 from chassis.executor import SingleThread
@@ -64,7 +64,7 @@ class Runtime:
 
     def batcher(self, model: Model[Any, Any, Any]) -> Batcher[Any, Any]:
         """A batcher over such a queue, not yet started."""
-        assert isinstance(self.config, ModelConfig)
+        assert isinstance(self.config, BatchConfig)
         return Batcher(
             model,
             queue=self.queue(),

@@ -8,8 +8,8 @@ from typing import Any
 from opentelemetry import trace
 
 from chassis import attributes
-from chassis.batcher import BatchStats
 from chassis.checkpoint import Checkpoint
+from chassis.observer import BatchStats
 from chassis.runtime import Runtime
 
 

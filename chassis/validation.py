@@ -8,6 +8,10 @@ from typing import Protocol
 
 from chassis.errors import InvalidRequest
 
+MAX_QUESTION_CHARACTERS = 8_192
+MAX_PASSAGE_ID_CHARACTERS = 512
+MAX_PASSAGE_CHARACTERS = 32_768
+
 
 class EnumType(Protocol):
     """A generated proto enum."""
@@ -21,6 +25,22 @@ def require_text(field: str, text: str, max_characters: int) -> None:
         raise InvalidRequest(field, "must not be empty")
     if len(text) > max_characters:
         raise InvalidRequest(field, f"at most {max_characters:,} characters, got {len(text):,}")
+
+
+def require_question(question: str) -> None:
+    """It can be a question: not empty, and no longer than any may be."""
+    require_text("question", question, MAX_QUESTION_CHARACTERS)
+
+
+def require_passage_id(field: str, passage_id: str) -> None:
+    """It can be a passage's id."""
+    if not 1 <= len(passage_id) <= MAX_PASSAGE_ID_CHARACTERS:
+        raise InvalidRequest(field, f"1 to {MAX_PASSAGE_ID_CHARACTERS} characters")
+
+
+def require_passage_text(field: str, text: str) -> None:
+    """It can be a passage: not empty, and no longer than a model's helpers can take apart in a moment."""
+    require_text(field, text, MAX_PASSAGE_CHARACTERS)
 
 
 def require_between(field: str, value: int, low: int, high: int) -> None:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from chassis.config import ServerConfig
+from chassis.config import Address, ServerConfig
 
-Address = Annotated[str, Field(min_length=1)]
+Target = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -21,19 +21,19 @@ class GatewayConfig(ServerConfig):
     `ipv4:10.0.0.1:7003,10.0.0.2:7003` (several replicas by hand). Calls go round robin to the healthy ones.
     """
 
-    listen_address: str = "127.0.0.1:7000"
+    listen_address: Address = "127.0.0.1:7000"
     """Where questions are served: `host:port`. Port 0 takes a free one."""
 
-    metrics_address: str = "127.0.0.1:7100"
+    metrics_address: Address = "127.0.0.1:7100"
     """Where Prometheus reads `/metrics`: `host:port`. Port 0 takes a free one."""
 
-    retriever_address: Address = "127.0.0.1:7001"
+    retriever_address: Target = "127.0.0.1:7001"
     """The retrievers. No question is served without one."""
 
-    reranker_address: Address = "127.0.0.1:7003"
+    reranker_address: Target = "127.0.0.1:7003"
     """The rerankers. Without one, answers keep the retrieved order and say so."""
 
-    generator_address: Address = "127.0.0.1:7004"
+    generator_address: Target = "127.0.0.1:7004"
     """The generators. Without one, questions that allow it get their sources alone; others fail."""
 
     retriever_share: Share = 0.2

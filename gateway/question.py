@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from chassis.errors import InvalidRequest
-from chassis.validation import require_between, require_enum, require_finite, require_text
+from chassis.validation import require_between, require_enum, require_finite, require_question
 from gateway.config import GatewayConfig
 from trivium.v1.gateway_pb2 import AnswerRequest, AnswerStreamRequest, SearchOptions
 from trivium.v1.generator_pb2 import Sampling
 from trivium.v1.retriever_pb2 import RetrievalMode, RetrieveRequest
 
-MAX_QUESTION_CHARACTERS = 8_192
 MAX_OUTPUT_TOKENS = 4_096
 DEFAULT_TOP_K = 5
 DEFAULT_NUM_CANDIDATES = 30
@@ -46,7 +45,7 @@ def read_question(request: AnswerRequest | AnswerStreamRequest, config: GatewayC
 
 def read_search(text: str, options: SearchOptions, config: GatewayConfig) -> Question:
     """A question whose passages are wanted. Raises InvalidRequest, naming the request's field."""
-    require_text("question", text, MAX_QUESTION_CHARACTERS)
+    require_question(text)
     require_enum("search.mode", options.mode, RetrievalMode)
     top_k = _top_k(options, config)
     return Question(

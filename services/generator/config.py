@@ -7,15 +7,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from chassis.config import ModelConfig
+from chassis.config import Address, ModelConfig
 
 
 @dataclass(frozen=True)
 class GeneratorConfig(ModelConfig):
     """Every setting of the generator."""
 
-    listen_address: str = "127.0.0.1:7004"
-    metrics_address: str = "127.0.0.1:7104"
+    listen_address: Address = "127.0.0.1:7004"
+    metrics_address: Address = "127.0.0.1:7104"
 
     engine: Literal["extractive", "seq2seq"] = "extractive"
     """`extractive` quotes sentences of the passages and needs a sentence model (`embedded` is one); `seq2seq`

@@ -14,9 +14,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
-from chassis.batcher import BatchStats
 from chassis.deadline import Deadline
-from chassis.observer import BatchReport
+from chassis.errors import Unavailable
+from chassis.observer import BatchReport, BatchStats
 from chassis.queue import Entry, Queue
 from services.generator.engine import Engine, Finish, Prompt, Sampling, Step
 
@@ -102,11 +102,14 @@ class DecodingLoop:
             self._queue.cancel(entry)
 
     async def _run(self) -> None:
-        while not self._queue.is_closed:
-            await self._queue.wait()
-            for entry in self._queue.take(1):
-                if self._queue.keep(entry):
-                    await self._decode(entry)
+        try:
+            while not self._queue.is_closed:
+                await self._queue.wait()
+                for entry in self._queue.take(1):
+                    if self._queue.keep(entry):
+                        await self._decode(entry)
+        finally:  # however it ends, nobody waits for an answer that will not come
+            self._queue.close()
 
     async def _decode(self, entry: Entry[Generation]) -> None:
         prompt, progress, error = entry.work.prompt, Progress(), None
@@ -115,12 +118,16 @@ class DecodingLoop:
             await self._step(entry, self._engine.generate(prompt, entry.work.sampling), progress)
         except Exception as raised:
             error = raised
-        report = self._queue.finish(
-            run,
-            num_tokens=prompt.num_tokens + progress.num_tokens,
-            num_padded_tokens=prompt.num_padded_tokens + progress.num_tokens,
-            error=error,
-        )
+        except BaseException:  # the loop itself is being ended
+            self._queue.fail(entry, Unavailable("STOPPED", "the device stopped in the middle of an answer"))
+            raise
+        finally:
+            report = self._queue.finish(
+                run,
+                num_tokens=prompt.num_tokens + progress.num_tokens,
+                num_padded_tokens=prompt.num_padded_tokens + progress.num_tokens,
+                error=error,
+            )
         if error:
             self._queue.fail(entry, error)
         elif progress.finish:
@@ -155,11 +162,4 @@ def _end(buffer: asyncio.Queue[Step | None], future: asyncio.Future[Ended]) -> N
 def _ended(entry: Entry[Generation], progress: Progress, report: BatchReport) -> Ended:
     assert progress.finish
     now = time.perf_counter()
-    stats = BatchStats(
-        queue_ms=(report.started_at - entry.queued_at) * 1e3,
-        compute_ms=(report.ended_at - report.started_at) * 1e3,
-        batch_size=report.batch_size,
-        num_tokens=report.num_tokens,
-        num_padded_tokens=report.num_padded_tokens,
-    )
-    return Ended(progress.finish, progress.num_tokens, stats, progress.first_text_at or now, now)
+    return Ended(progress.finish, progress.num_tokens, report.stats(entry), progress.first_text_at or now, now)

@@ -76,7 +76,7 @@ def _overlaps(claims: Sequence[Claim], question_ids: Sequence[int]) -> NDArray[n
     """The share of the question's tokens in each claim, each weighing as much as it is rare among the claims."""
     found = Counter(token_id for claim in claims for token_id in set(claim.token_ids))
     weight_by_id = {token_id: np.log((1 + len(claims)) / (0.5 + found[token_id])) for token_id in question_ids}
-    total = sum(weight_by_id.values())
+    total = sum(weight_by_id.values()) or 1.0  # a question of nothing but marks has no tokens
     return np.array(
         [sum(weight_by_id.get(token_id, 0.0) for token_id in set(claim.token_ids)) / total for claim in claims],
         dtype=np.float32,

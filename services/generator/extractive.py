@@ -66,7 +66,8 @@ class Extractive:
         for claim in claims:
             costs[claim.passage] += self._cost(claim)
         room = self.max_prompt_tokens - sum(map(len, asked))
-        num_kept = num_that_fit(costs, room)
+        # A passage without a claim costs nothing, and is nothing to answer from: the first that has one stays.
+        num_kept = max(num_that_fit(costs, room), claims[0].passage + 1)
         read = self._within(room, [claim for claim in claims if claim.passage < num_kept])
         rows = (*asked, *(self._row(claim.token_ids) for claim in read))
         steps = _steps(rows)

@@ -18,10 +18,11 @@ MIN_WORDS = 3
 """Fewer words are no sentence (a run-in heading, `1.`): they belong to the one that follows."""
 
 BOUNDARY = re.compile(
-    r"""(?P<mark>[.!?…]+)["'”’»)\]*_`]*(?P<gap>\s+)   # an end, what closes after it, white space
-      | [。！？][”’」』）]*\s*                          # Chinese and Japanese need no space""",
+    r"""(?<![.!?…])(?P<mark>[.!?…]++)["'”’»)\]*_`]*+(?P<gap>\s++)   # an end, what closes after it, white space
+      | [。！？][”’」』）]*+\s*+                                       # Chinese and Japanese need no space""",
     re.VERBOSE,
 )
+"""Possessive throughout: a run of marks is tried once, not once for each of its places."""
 ABBREVIATION = re.compile(
     r"\b(?:e\.g|i\.e|cf|vs|viz|al|approx|resp|fig|figs|eq|sec|ch|no|nos|vol|pp|dr|mr|mrs|ms|prof|st|[A-Z])$",
     re.IGNORECASE,

@@ -18,7 +18,13 @@ from chassis.errors import InvalidRequest
 from chassis.executor import SingleThread
 from chassis.runtime import Runtime
 from chassis.stats import stage_stats
-from chassis.validation import require_between, require_text, require_unique
+from chassis.validation import (
+    require_between,
+    require_passage_id,
+    require_passage_text,
+    require_question,
+    require_unique,
+)
 from services.generator.config import GeneratorConfig
 from services.generator.decoding import DecodingLoop, Ended
 from services.generator.engine import Engine, Passage, Prompt, QuestionTooLong, Sampling, Step
@@ -26,8 +32,6 @@ from services.generator.extractive import Extractive
 from services.generator.seq2seq import Seq2Seq
 from trivium.v1 import generator_pb2, generator_pb2_grpc, passage_pb2
 
-MAX_QUESTION_CHARACTERS = 8_192
-MAX_ID_CHARACTERS = 512
 MAX_TEXTS = 1_000
 DEFAULT_OUTPUT_TOKENS = 256
 
@@ -113,13 +117,11 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         return engine
 
     def _require_valid(self, request: generator_pb2.GenerateRequest) -> None:
-        require_text("question", request.question, MAX_QUESTION_CHARACTERS)
+        require_question(request.question)
         require_between("passages", len(request.passages), 1, self._config.max_passages)
         for number, passage in enumerate(request.passages):
-            if not 1 <= len(passage.passage_id) <= MAX_ID_CHARACTERS:
-                raise InvalidRequest(f"passages[{number}].passage_id", f"1 to {MAX_ID_CHARACTERS} characters")
-            if not passage.text.strip():
-                raise InvalidRequest(f"passages[{number}].text", "must not be empty")
+            require_passage_id(f"passages[{number}].passage_id", passage.passage_id)
+            require_passage_text(f"passages[{number}].text", passage.text)
         require_unique("passages", "passage_id", (passage.passage_id for passage in request.passages))
         if request.sampling.HasField("max_output_tokens"):
             limit = self._engine.max_output_tokens

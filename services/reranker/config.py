@@ -8,17 +8,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from chassis.config import ModelConfig
+from chassis.config import Address, BatchConfig
 
 
 @dataclass(frozen=True)
-class RerankerConfig(ModelConfig):
+class RerankerConfig(BatchConfig):
     """Every field is a variable: `RERANKER_MAX_CANDIDATES`."""
 
-    listen_address: str = "127.0.0.1:7003"
+    listen_address: Address = "127.0.0.1:7003"
     """Where gRPC is served: `host:port`. Port 0 takes a free one."""
 
-    metrics_address: str = "127.0.0.1:7103"
+    metrics_address: Address = "127.0.0.1:7103"
     """Where Prometheus reads `/metrics`: `host:port`. Port 0 takes a free one."""
 
     engine: Literal["late-interaction", "cross-encoder"] = "late-interaction"

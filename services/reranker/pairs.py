@@ -12,9 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from chassis.config import ConfigError
-
-BYTES_PER_TOKEN = 4
-"""A common mean over scripts: English has about 4 letters a token, Chinese 3 bytes a character."""
+from chassis.tokens import estimate_tokens as estimate_tokens
 
 
 class Pair(NamedTuple):
@@ -39,11 +37,6 @@ class Judgement:
 def passage_text(title: str, heading_path: Iterable[str], text: str) -> str:
     """A passage as a model reads it: below its title and the headings above it."""
     return "\n".join(part for part in (title, " > ".join(heading_path), text) if part)
-
-
-def estimate_tokens(text: str) -> int:
-    """About how many tokens the text has, from its length alone. At least 1."""
-    return 1 + len(text.encode()) // BYTES_PER_TOKEN
 
 
 class PairTokenizer:

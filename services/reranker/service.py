@@ -17,16 +17,13 @@ from chassis.config import ConfigError
 from chassis.errors import InvalidRequest
 from chassis.runtime import Runtime
 from chassis.stats import stage_stats
-from chassis.validation import require_text, require_unique
+from chassis.validation import require_passage_id, require_passage_text, require_question, require_unique
 from services.reranker.calibration import Calibration, load_calibration
 from services.reranker.config import RerankerConfig
 from services.reranker.cross_encoder import CrossEncoder
 from services.reranker.late_interaction import LateInteraction
 from services.reranker.pairs import Judgement, Pair, passage_text
 from trivium.v1 import passage_pb2, reranker_pb2, reranker_pb2_grpc
-
-MAX_QUESTION_CHARACTERS = 8_192
-MAX_ID_CHARACTERS = 512
 
 
 class Engine(Model[Pair, Any, Judgement], Protocol):
@@ -107,7 +104,7 @@ class RerankerService(reranker_pb2_grpc.RerankerServiceServicer):
         return engine
 
     def _require_valid(self, request: reranker_pb2.RerankRequest) -> None:
-        require_text("question", request.question, MAX_QUESTION_CHARACTERS)
+        require_question(request.question)
         if not request.candidates:
             raise InvalidRequest("candidates", "must not be empty")
         if len(request.candidates) > self._config.max_candidates:
@@ -115,10 +112,8 @@ class RerankerService(reranker_pb2_grpc.RerankerServiceServicer):
                 "candidates", f"at most {self._config.max_candidates:,}, got {len(request.candidates):,}"
             )
         for number, candidate in enumerate(request.candidates):
-            if not 1 <= len(candidate.passage_id) <= MAX_ID_CHARACTERS:
-                raise InvalidRequest(f"candidates[{number}].passage_id", f"1 to {MAX_ID_CHARACTERS} characters")
-            if not candidate.text:
-                raise InvalidRequest(f"candidates[{number}].text", "must not be empty")
+            require_passage_id(f"candidates[{number}].passage_id", candidate.passage_id)
+            require_passage_text(f"candidates[{number}].text", candidate.text)
         require_unique("candidates", "passage_id", (candidate.passage_id for candidate in request.candidates))
 
     async def _require_readable(self, question: str) -> None:

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from chassis.config import ModelConfig
+from chassis.config import Address, BatchConfig
 
 
 @dataclass(frozen=True)
-class EncoderConfig(ModelConfig):
+class EncoderConfig(BatchConfig):
     """What both processes that encode are told. Set it alike, or no published version is served."""
 
     collections_path: Path = Path("collections")
@@ -29,10 +29,10 @@ class EncoderConfig(ModelConfig):
 class RetrieverConfig(EncoderConfig):
     """The retriever's settings: `RETRIEVER_…`."""
 
-    listen_address: str = "127.0.0.1:7001"
+    listen_address: Address = "127.0.0.1:7001"
     """Where gRPC is served: `host:port`. Port 0 takes a free one."""
 
-    metrics_address: str = "127.0.0.1:7101"
+    metrics_address: Address = "127.0.0.1:7101"
     """Where Prometheus reads `/metrics`: `host:port`. Port 0 takes a free one."""
 
     poll_interval_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2

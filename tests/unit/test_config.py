@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from chassis.config import ConfigError, ModelConfig, load
+from chassis.config import BatchConfig, ConfigError, load
 
 
 @dataclass(frozen=True)
-class ExampleConfig(ModelConfig):
+class ExampleConfig(BatchConfig):
     folder: Path = Path("here")
     names: tuple[str, ...] = ()
 

@@ -251,3 +251,18 @@ async def test_closing_fails_what_waits_and_lets_the_running_answer_end() -> Non
         await waits
     with pytest.raises(Unavailable):
         await it.text(SPEECH, 1)
+
+
+async def test_a_loop_that_dies_leaves_nobody_waiting() -> None:
+    engine = Counting(step_s=0.005)
+    it = Running(engine)
+    it.loop.start()
+    runs = asyncio.create_task(it.text(SPEECH, 1_000))
+    waits = asyncio.create_task(it.text(SPEECH, 20))
+    await until(lambda: engine.num_steps >= 3)
+    (loop,) = [task for task in asyncio.all_tasks() if "DecodingLoop._run" in repr(task)]
+    loop.cancel()
+    for caller in (runs, waits, asyncio.create_task(it.text(SPEECH, 1))):
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(caller, 5)
+    it.device.close()

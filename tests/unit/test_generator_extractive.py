@@ -141,3 +141,16 @@ def test_rows_of_like_length_share_a_step() -> None:
     assert sorted(row for step in prompt.steps for row in step) == list(range(len(prompt.rows)))
     assert len(prompt.steps) > 1
     assert prompt.num_tokens / prompt.num_padded_tokens > 0.75
+
+
+def test_a_question_without_a_single_token_is_answered_like_any_other() -> None:
+    assert quotes_of("\u200b", PASSAGES)
+
+
+def test_a_passage_of_nothing_but_a_heading_does_not_push_out_the_one_that_answers() -> None:
+    passages = [Passage("bare", "## The queue\n"), Passage("long", COAST * 60)]
+    small = Extractive(checkpoint.find("embedded").path, "cpu", max_prompt_tokens=64, max_output_tokens=64)
+    prompt = small.fit("Who has two cats?", passages)
+    steps = list(small.generate(prompt, Sampling(64)))
+    assert {quote.passage_id for step in steps for quote in step.quotes} == {"long"}
+    assert prompt.truncated_tokens > 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chassis.validation import MAX_PASSAGE_CHARACTERS
 from services.generator.sentences import MAX_CHARACTERS, split
 
 
@@ -97,3 +100,16 @@ def test_every_sentence_is_a_slice_with_text_in_it(text: str) -> None:
             assert 0 <= one.start < one.end <= len(text)
             slice_ = text[one.start : one.end]
             assert slice_ == slice_.strip()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text", [". ", ".", ".)", '."', "…", "。", "; ", "a. ", "*", "`", "[", "<", "|", "> ", "- ", "#"]
+)
+def test_a_long_run_of_anything_is_split_in_time_that_grows_with_its_length(text: str) -> None:
+    def seconds(num_characters: int) -> float:
+        began = time.perf_counter()
+        split(text * (num_characters // len(text)))
+        return time.perf_counter() - began
+
+    assert seconds(MAX_PASSAGE_CHARACTERS) < 2

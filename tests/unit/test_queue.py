@@ -152,6 +152,23 @@ def test_a_deadline_that_passed_is_refused_at_once() -> None:
     simulated(test())
 
 
+def test_a_group_larger_than_the_queue_goes_when_nothing_waits_and_never_on_top() -> None:
+    async def test() -> None:
+        waiting = queue(max_entries=10)
+        group: dict[str, Any] = {"costs": [1] * 20, "deadline": NEVER}
+        waiting.submit_many(["x"] * 20, **group)
+        with pytest.raises(Overloaded):
+            waiting.submit_many(["y"] * 20, **group)
+        assert waiting.depth == 20
+        await serve_all(waiting, 100)
+        waiting.submit("z", cost=1, deadline=NEVER)
+        with pytest.raises(Overloaded):
+            waiting.submit_many(["y"] * 10, **{**group, "costs": [1] * 10})
+        assert waiting.depth == 1
+
+    simulated(test())
+
+
 def test_a_full_queue_refuses() -> None:
     async def test() -> None:
         waiting = queue(max_entries=2)

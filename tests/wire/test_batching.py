@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from chassis import deadline
-from chassis.config import ModelConfig
+from chassis.config import BatchConfig
 from chassis.device import Device
 from chassis.errors import INTERNAL_TEXT
 from chassis.interceptors import ServerInterceptor
@@ -61,7 +61,7 @@ class CountingService(reranker_pb2_grpc.RerankerServiceServicer):
 
 @pytest.fixture
 async def runtime() -> AsyncIterator[Runtime]:
-    runtime = Runtime("counter", "here", ModelConfig(), Metrics(), Device("cpu"))
+    runtime = Runtime("counter", "here", BatchConfig(), Metrics(), Device("cpu"))
     yield runtime
     runtime.close()
 
