@@ -19,7 +19,7 @@ INDENT = (0, 0, 0, 4)
 
 NO_TEXT = {
     generator_pb2.FINISH_REASON_ABSTAINED: "The collection holds too little evidence for an answer.",
-    generator_pb2.FINISH_REASON_SOURCES_ONLY: "The generator is late or down; these are the sources alone.",
+    generator_pb2.FINISH_REASON_SOURCES_ONLY: "The generator gave no answer; these are the sources alone.",
 }
 
 

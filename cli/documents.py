@@ -57,6 +57,8 @@ def find_sources(argument: Path) -> Iterator[Source]:
 def read_document(source: Source) -> indexer_pb2.Document:
     """The document in a file. Raises Unreadable."""
     path = source.path
+    if not _is_text(source.document_id):
+        raise Unreadable("its name is not UTF-8")
     content = _read(path)
     parse = PARSER_BY_SUFFIX.get(path.suffix.lower())
     if parse is None:
@@ -75,6 +77,11 @@ def read_document(source: Source) -> indexer_pb2.Document:
     if len(document.uri) > MAX_URI_CHARACTERS:
         document.uri = ""
     return document
+
+
+def _is_text(name: str) -> bool:
+    """False for a file name with bytes that are no UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _read(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ class Summary:
     def reject(self, source: Source, reason: str) -> None:
         """Count and name a file that was not stored."""
         self.outcomes["rejected"] += 1
-        self.rejections[str(source.path)] = reason
+        self.rejections[os.fsencode(source.path).decode(errors="replace")] = reason
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -122,6 +123,8 @@ class _Upload:
                 document = read_document(source)
             except Unreadable as error:
                 self._unreadable.append((source, str(error)))
+            except Exception as error:  # of a parser: one file must not end the others' stream
+                self._unreadable.append((source, f"cannot be parsed ({type(error).__name__})"))
             else:
                 yield indexer_pb2.UpsertDocumentsRequest(collection=self._summary.collection, document=document)
 

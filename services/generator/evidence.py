@@ -22,7 +22,7 @@ MIN_SHARE = 0.75
 MAX_SIMILARITY = 0.85
 """Two sentences nearer than this say the same."""
 
-ROW_PENALTY = 0.1
+ROW_PENALTY = 0.25
 """A table's row reads worse than prose."""
 ANNOUNCES_PENALTY = 0.2
 """A sentence that ends in a colon announces what is not in it."""

@@ -48,7 +48,7 @@ def num_that_fit(costs: Sequence[int], room: int) -> int:
     Raises QuestionTooLong where there is no room even for that.
     """
     if room < min(costs[0], MIN_PASSAGE_TOKENS):
-        raise QuestionTooLong(f"leaves no room for a passage: {room:,} tokens are left in the prompt")
+        raise QuestionTooLong(f"leaves no room for a passage: {max(0, room):,} tokens are left in the prompt")
     used = 0
     for position, cost in enumerate(costs):
         used += cost

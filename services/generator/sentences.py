@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ LEANING = re.compile(
     re.IGNORECASE,
 )
 """How a sentence begins that cannot be understood without the one before it."""
+
+WORD = re.compile(r"\w")
 
 LINE_END = re.compile(r"\r\n?|\n")
 
@@ -80,9 +83,25 @@ def _blocks(text: str) -> Iterator[tuple[int, int, Kind]]:
             kind = "row"
         elif token.type in ("heading_open", "fence", "html_block"):
             kind = "other"
-        if kind and not text[start:end].isspace():
+        if kind == "prose":
+            yield from _without_rows(text, start, end)
+        elif kind and WORD.search(text, start, end):
             yield *_stripped(text, start, end), kind
         opened = token.type
+
+
+def _without_rows(text: str, start: int, end: int) -> Iterator[tuple[int, int, Kind]]:
+    """A paragraph whose lines may be those of a table that began in the passage before, or ends in the next."""
+    lines = [(start + first, start + last) for first, last in _lines(text[start:end])]
+    for kind, group in itertools.groupby(lines, lambda line: _kind(text[slice(*line)])):
+        found = list(group)
+        for first, last in found if kind == "row" else [(found[0][0], found[-1][1])]:
+            if WORD.search(text, first, last):
+                yield *_stripped(text, first, last), kind
+
+
+def _kind(line: str) -> Kind:
+    return "row" if line.lstrip().startswith("|") or line.rstrip().endswith("|") else "prose"
 
 
 def _stripped(text: str, start: int, end: int) -> tuple[int, int]:

@@ -122,6 +122,8 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         for number, passage in enumerate(request.passages):
             require_passage_id(f"passages[{number}].passage_id", passage.passage_id)
             require_passage_text(f"passages[{number}].text", passage.text)
+            if passage.HasField("range") and passage.range.end - passage.range.start != len(passage.text):
+                raise InvalidRequest(f"passages[{number}].range", "must be as long as the text")
         require_unique("passages", "passage_id", (passage.passage_id for passage in request.passages))
         if request.sampling.HasField("max_output_tokens"):
             limit = self._engine.max_output_tokens

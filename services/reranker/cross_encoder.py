@@ -11,7 +11,8 @@ from transformers import AutoModelForSequenceClassification
 
 from chassis.config import ConfigError
 from chassis.pretrained import load_model, load_tokenizer
-from services.reranker.pairs import Judgement, Pair, PairTokenizer, cut, estimate_tokens, num_positions
+from chassis.tokens import estimate_tokens
+from services.reranker.pairs import Judgement, Pair, PairTokenizer, cut, num_positions
 
 MIN_PASSAGE_TOKENS = 16
 """Room that a question must leave for the passage: less of one cannot be judged."""

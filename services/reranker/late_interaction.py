@@ -23,7 +23,8 @@ from torch.nn.functional import normalize
 from transformers import AutoModel
 
 from chassis.pretrained import load_model, load_tokenizer
-from services.reranker.pairs import Judgement, Pair, PairTokenizer, cut, estimate_tokens, num_positions
+from chassis.tokens import estimate_tokens
+from services.reranker.pairs import Judgement, Pair, PairTokenizer, cut, num_positions
 
 LEAST_SIMILARITY = -1.0
 

@@ -12,7 +12,6 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from chassis.config import ConfigError
-from chassis.tokens import estimate_tokens as estimate_tokens
 
 
 class Pair(NamedTuple):

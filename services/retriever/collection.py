@@ -82,10 +82,16 @@ class Collection:
         return self.versions_path / f"{index_version:06d}"
 
     def exists(self) -> bool:
+        """Raises OSError when nobody can tell."""
         return (self.path / SETTINGS).is_file()
 
     def create(self, settings: Settings) -> None:
-        """Make it, whole or not at all."""
+        """Make it, whole or not at all. One that is there stays as it is. Raises OSError."""
+        if not self.exists():
+            self._make(settings)
+        durable.sync_directory(self.path.parent)
+
+    def _make(self, settings: Settings) -> None:
         beside = self.path.with_name(f".{self.name}.partial")
         for directory in (beside / "log", beside / "versions"):
             directory.mkdir(parents=True, exist_ok=True)
@@ -96,7 +102,6 @@ class Collection:
         }
         durable.replace(beside / SETTINGS, json.dumps(fields, indent=2).encode())
         beside.rename(self.path)
-        durable.sync_directory(self.path.parent)
 
     def settings(self) -> Settings:
         """Raises OSError when there is no such collection."""
@@ -121,9 +126,9 @@ class Collection:
         durable.replace(self.path / POINTER, json.dumps(asdict(pointer)).encode())
 
 
-def every(collections_path: Path) -> Iterator[Collection]:
-    """The collections there, by name."""
+def directories(collections_path: Path) -> Iterator[Collection]:
+    """What may be a collection, by name: `exists` tells. Raises OSError."""
     if collections_path.is_dir():
         for path in sorted(collections_path.iterdir()):
-            if NAME.fullmatch(path.name) and (collection := Collection(path)).exists():
-                yield collection
+            if NAME.fullmatch(path.name) and path.is_dir():
+                yield Collection(path)

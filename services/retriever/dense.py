@@ -10,26 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.retriever.fusion import Ranked, rank
+from services.retriever.manifest import UnreadableIndex
 
 Vectors = NDArray[np.float32]
 
 METRIC = "inner_product"
 """Equals cosine for encoders that normalise."""
 
+FACTORY = "Flat"
+"""FAISS factory string: every vector is compared."""
 
-class UnreadableIndex(Exception):
-    """The files are not the index that their manifest describes."""
 
-
-def write(path: Path, blocks: Iterable[Vectors], dimension: int, factory: str) -> int:
+def write(path: Path, blocks: Iterable[Vectors], dimension: int) -> int:
     """Write the index of all vectors (blocks of shape (n, dimension), float32). Returns how many they were.
 
-    `factory` is a FAISS factory string: `Flat`.
+    Raises OSError.
     """
-    index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
+    index = faiss.index_factory(dimension, FACTORY, faiss.METRIC_INNER_PRODUCT)
     for block in blocks:
         index.add(np.ascontiguousarray(block, dtype=np.float32))
-    faiss.write_index(index, str(path))
+    with path.open("wb") as file:  # FAISS's own writer says of a full disk only that something failed
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
     return int(index.ntotal)
 
 

@@ -23,14 +23,12 @@ from chassis.checkpoint import Checkpoint
 from chassis.config import ConfigError
 from chassis.device import num_threads
 from chassis.pretrained import load_model, load_tokenizer
+from chassis.tokens import estimate_tokens
 from services.retriever.fingerprint import Fingerprint
 from services.retriever.passage import PASSAGE_FORMAT, indexed_text
 
 Kind = Literal["sentence", "dpr"]
 Side = Literal["question", "passage"]
-
-CHARACTERS_PER_TOKEN = 4
-"""Of text in an alphabet, about; what is not ASCII counts as a token each."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ class SentenceEncoder:
         return _token_counter(self._model.tokenizer)
 
     def cost(self, item: Text) -> int:
-        return _estimated_tokens(self._prompt + indexed_text(item.heading, item.text), self.max_tokens)
+        return min(self.max_tokens, estimate_tokens(self._prompt + indexed_text(item.heading, item.text)))
 
     def prepare(self, items: Sequence[Text]) -> Batch:
         texts = [indexed_text(item.heading, item.text) for item in items]
@@ -154,7 +152,7 @@ class DprEncoder:
         self._model: Any = load_model(tower, self.checkpoint.path, device)
         self._tokenizer = load_tokenizer(self.checkpoint.path)
         config = self._model.config
-        self.max_tokens = min(int(config.max_position_embeddings), self._tokenizer.model_max_length)
+        self.max_tokens: int = min(int(config.max_position_embeddings), self._tokenizer.model_max_length)
         self.max_text_tokens = self.max_tokens - self._count(Text(""))
         self.dimension = int(config.projection_dim or config.hidden_size)
         self.fingerprint: Fingerprint = {
@@ -171,7 +169,7 @@ class DprEncoder:
         return _token_counter(self._tokenizer)
 
     def cost(self, item: Text) -> int:
-        return _estimated_tokens(indexed_text(item.heading, item.text), self.max_tokens)
+        return min(self.max_tokens, estimate_tokens(indexed_text(item.heading, item.text)))
 
     def prepare(self, items: Sequence[Text]) -> Batch:
         features = self._tokenizer(
@@ -237,12 +235,6 @@ def _describe(name: str, module: Any) -> str:
         return f"{name}({type(module.auto_model).__name__})"
     settings = module.get_config_dict() if hasattr(module, "get_config_dict") else {}
     return f"{name}({', '.join(f'{key}={settings[key]}' for key in sorted(settings))})"
-
-
-def _estimated_tokens(text: str, max_tokens: int) -> int:
-    read = text[: max_tokens * CHARACTERS_PER_TOKEN * 2]
-    num_ascii = len(read.encode("ascii", "ignore"))
-    return min(max_tokens, 2 + num_ascii // CHARACTERS_PER_TOKEN + len(read) - num_ascii)
 
 
 def _batch(features: Mapping[str, Any], max_tokens: int, count: Callable[[int], int]) -> Batch:

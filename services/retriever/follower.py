@@ -5,19 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from services.retriever.collection import Collection, CorruptPointer, Pointer, every
-from services.retriever.dense import UnreadableIndex
+from services.retriever.collection import Collection, CorruptPointer, Pointer, directories
 from services.retriever.fingerprint import Fingerprint
-from services.retriever.manifest import CorruptVersion
+from services.retriever.manifest import CorruptVersion, UnreadableIndex
 from services.retriever.version import EncoderMismatch, Version, load
 
 logger = logging.getLogger(__name__)
 
 VERDICTS = (CorruptVersion, EncoderMismatch, UnreadableIndex)
 """A version that raised one of these stays refused. Anything else may pass, and is tried again."""
+
+FORESEEN = (CorruptPointer, *VERDICTS)
+"""What callers are told as it is."""
+
+FIRST_RETRY_S = 1.0
+LAST_RETRY_S = 60.0
+"""Seconds until what may pass is tried again: twice as long each time, from the first to the last."""
 
 VersionListener = Callable[[str, int], None]
 
@@ -28,6 +37,21 @@ class NoSuchCollection(Exception):
 
 class NothingPublished(Exception):
     """The collection has no published version."""
+
+
+class CannotBeLoaded(Exception):
+    """Something kept the published version from being loaded, and may pass."""
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Of what `pointer` names, or of the pointer itself where that is None."""
+
+    pointer: Pointer | None
+    error: Exception
+    delay_s: float
+    retry_at: float
+    """By the monotonic clock."""
 
 
 class Follower:
@@ -41,13 +65,13 @@ class Follower:
         self._poll_interval_s = poll_interval_s
         self._changed = changed
         self._version_by_name: dict[str, Version] = {}
-        self._refused: dict[str, tuple[Pointer | None, Exception]] = {}
+        self._refused: dict[str, _Refusal] = {}
         self._advanced = asyncio.Condition()
         self._polling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Load what is published, then follow."""
-        await self._poll()
+        await self._look()
         self._polling = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
@@ -67,7 +91,10 @@ class Follower:
                 await self._advanced.wait_for(lambda: self._is_settled(name, at_least))
         if self._is_served(name, at_least):
             return self._version_by_name[name]
-        raise self._refused[name][1].with_traceback(None)
+        error = self._refused[name].error
+        if isinstance(error, FORESEEN):
+            raise error.with_traceback(None)
+        raise CannotBeLoaded(name) from error
 
     def _is_settled(self, name: str, at_least: int) -> bool:
         return self._is_served(name, at_least) or self._is_refused(name, at_least)
@@ -79,7 +106,7 @@ class Follower:
         """Whether the published version is refused. One that is older than what is wanted says nothing."""
         if name not in self._refused:
             return False
-        pointer = self._refused[name][0]
+        pointer = self._refused[name].pointer
         return pointer is None or pointer.index_version >= at_least
 
     async def _require_published(self, name: str, at_least: int) -> None:
@@ -93,38 +120,43 @@ class Follower:
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(self._poll_interval_s)
-            try:
-                await self._poll()
-            except Exception:  # what is served stays served; the next poll may succeed
-                logger.exception("the collections cannot be read")
+            await self._look()
 
-    async def _poll(self) -> None:
-        for collection, pointer in await asyncio.to_thread(self._read_pointers):
-            if isinstance(pointer, CorruptPointer):
+    async def _look(self) -> None:
+        try:
+            found = await asyncio.to_thread(self._read_pointers)
+        except OSError:  # what is served stays served; the next look may succeed
+            logger.exception("the collections cannot be read")
+            return
+        for collection, pointer in found:
+            if isinstance(pointer, Exception):
                 await self._refuse(collection.name, None, pointer)
-            elif self._is_news(collection.name, pointer):
+            elif self._is_served_as(collection.name, pointer):
+                self._refused.pop(collection.name, None)  # of a pointer that has been put right
+            elif self._is_due(collection.name, pointer):
                 await self._load(collection, pointer)
 
-    def _read_pointers(self) -> list[tuple[Collection, Pointer | CorruptPointer]]:
-        found: list[tuple[Collection, Pointer | CorruptPointer]] = []
-        for collection in every(self._collections_path):
+    def _read_pointers(self) -> list[tuple[Collection, Pointer | Exception]]:
+        found: list[tuple[Collection, Pointer | Exception]] = []
+        for collection in directories(self._collections_path):
             try:
-                if pointer := collection.pointer():
+                if collection.exists() and (pointer := collection.pointer()):
                     found.append((collection, pointer))
-            except CorruptPointer as error:
+            except (CorruptPointer, OSError) as error:
                 found.append((collection, error))
         return found
 
-    def _is_news(self, name: str, pointer: Pointer) -> bool:
-        served = self._version_by_name.get(name)
-        if served and served.index_version == pointer.index_version:
-            return False
-        return name not in self._refused or self._refused[name][0] != pointer
+    def _is_served_as(self, name: str, pointer: Pointer) -> bool:
+        return name in self._version_by_name and self._version_by_name[name].pointer == pointer
+
+    def _is_due(self, name: str, pointer: Pointer) -> bool:
+        refusal = self._refused.get(name)
+        return refusal is None or refusal.pointer != pointer or time.monotonic() >= refusal.retry_at
 
     async def _load(self, collection: Collection, pointer: Pointer) -> None:
         try:
             version = await asyncio.to_thread(load, collection, pointer, self._encoder)
-        except VERDICTS as error:
+        except Exception as error:  # one collection keeps no other from being served
             await self._refuse(collection.name, pointer, error)
             return
         logger.info("version served", extra={"collection": collection.name, "index_version": version.index_version})
@@ -134,11 +166,17 @@ class Follower:
         await self._notify()
 
     async def _refuse(self, name: str, pointer: Pointer | None, error: Exception) -> None:
-        """Remember why, so that a version that cannot be served is read once and not at every poll."""
-        if name not in self._refused or self._refused[name][0] != pointer:
-            logger.error("version refused", extra={"collection": name, "reason": str(error)})
-            self._refused[name] = (pointer, error)
-            await self._notify()
+        """Remember why, so that a version that cannot be served is not read at every look."""
+        before = self._refused.get(name)
+        is_same = before is not None and (before.pointer, type(before.error)) == (pointer, type(error))
+        if is_same and pointer is None:
+            return  # it is read at every look
+        details = {"collection": name, "reason": str(error)}
+        logger.error("version refused", extra=details, exc_info=None if isinstance(error, FORESEEN) else error)
+        delay_s = min(LAST_RETRY_S, 2 * before.delay_s) if before and is_same else FIRST_RETRY_S
+        retry_at = math.inf if isinstance(error, VERDICTS) else time.monotonic() + delay_s
+        self._refused[name] = _Refusal(pointer, error, delay_s, retry_at)
+        await self._notify()
 
     async def _notify(self) -> None:
         async with self._advanced:

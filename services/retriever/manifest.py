@@ -23,6 +23,10 @@ class CorruptVersion(Exception):
     """A version's files are not what its manifest says. Names the file."""
 
 
+class UnreadableIndex(Exception):
+    """The files are as published, and yet not an index as their manifest describes it. Names the file."""
+
+
 @dataclass(frozen=True)
 class File:
     """One file's size in bytes, and its sha256."""

@@ -103,11 +103,13 @@ class Searcher:
             self._dense_in_time(version, search, deadline), self._bm25(version, search), return_exceptions=True
         )
         if isinstance(dense, BaseException):
-            if isinstance(bm25, BaseException):
-                raise dense
+            if isinstance(bm25, BaseException) or not (bm25 and search.weights.bm25):
+                raise dense  # nothing found by half a search is not "there is nothing"
             found = fuse([], bm25, search.weights)[: search.top_k]
             return Findings(await self._with_passages(version, found), dense_error=dense)
         bm25_error, ranked = (bm25, []) if isinstance(bm25, BaseException) else (None, bm25)
+        if bm25_error and not (dense.ranked and search.weights.dense):
+            raise bm25_error
         found = fuse(dense.ranked, ranked, search.weights)[: search.top_k]
         return Findings(await self._with_passages(version, found), dense.encoded, bm25_error=bm25_error)
 

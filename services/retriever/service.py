@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 import grpc
 from opentelemetry import trace
+from opentelemetry.semconv._incubating.attributes.rpc_attributes import RPC_RESPONSE_STATUS_CODE
 
-from chassis import attributes, checkpoint, deadline
+from chassis import attributes, deadline
 from chassis.batcher import Batcher
 from chassis.checkpoint import Checkpoint
-from chassis.config import ConfigError
 from chassis.errors import FailedPrecondition, InvalidRequest, NotFound, TriviumError
 from chassis.runtime import Runtime
 from chassis.stats import stage_stats
-from chassis.validation import require_between, require_enum, require_finite, require_text
-from services.retriever import encoder as encoders
+from chassis.validation import require_between, require_enum, require_finite, require_question
 from services.retriever.collection import DEFAULT_NAME, NAME, NAME_RULE, CorruptPointer
-from services.retriever.config import EncoderConfig, RetrieverConfig
-from services.retriever.dense import UnreadableIndex
-from services.retriever.encoder import Encoded, Encoder, Side, Text
-from services.retriever.follower import Follower, NoSuchCollection, NothingPublished
+from services.retriever.config import RetrieverConfig
+from services.retriever.encoder import Encoded, Text
+from services.retriever.follower import CannotBeLoaded, Follower, NoSuchCollection, NothingPublished
 from services.retriever.fusion import Found, Ranked, Weights
-from services.retriever.manifest import CorruptVersion
+from services.retriever.loader import load_encoder
+from services.retriever.manifest import CorruptVersion, UnreadableIndex
 from services.retriever.passage import Passage
 from services.retriever.search import Findings, Mode, Search, Searcher
 from services.retriever.version import EncoderMismatch, Version
@@ -31,7 +29,6 @@ from trivium.v1 import passage_pb2, retriever_pb2, retriever_pb2_grpc
 
 logger = logging.getLogger(__name__)
 
-MAX_QUESTION_CHARACTERS = 8_192
 DEFAULT_TOP_K = 50
 MAX_WEIGHT = 100
 MAX_RRF_K = 10_000
@@ -41,7 +38,6 @@ MODE_BY_NUMBER = {
     retriever_pb2.RETRIEVAL_MODE_DENSE: Mode.DENSE,
     retriever_pb2.RETRIEVAL_MODE_SPARSE: Mode.SPARSE,
 }
-WARM_UP = Text("Which one is ready?")
 
 
 class RetrieverService(retriever_pb2_grpc.RetrieverServiceServicer):
@@ -101,7 +97,7 @@ class RetrieverService(retriever_pb2_grpc.RetrieverServiceServicer):
         )
 
     def _search(self, request: retriever_pb2.RetrieveRequest) -> Search:
-        require_text("question", request.question, MAX_QUESTION_CHARACTERS)
+        require_question(request.question)
         if request.collection and not NAME.fullmatch(request.collection):
             raise InvalidRequest("collection", NAME_RULE)
         require_enum("mode", request.mode, retriever_pb2.RetrievalMode)
@@ -123,6 +119,11 @@ class RetrieverService(retriever_pb2_grpc.RetrieverServiceServicer):
             raise FailedPrecondition(
                 "INDEX_CORRUPT", "the published version failed verification; the retriever's log names the file"
             ) from None
+        except CannotBeLoaded:
+            raise FailedPrecondition(
+                "INDEX_NOT_LOADED",
+                "the published version could not be loaded and will be tried again; the log says why",
+            ) from None
 
     def _stats(self, findings: Findings) -> passage_pb2.StageStats:
         if findings.encoded is None:
@@ -139,27 +140,6 @@ class RetrieverService(retriever_pb2_grpc.RetrieverServiceServicer):
         )
 
 
-async def load_encoder(config: EncoderConfig, runtime: Runtime, side: Side) -> Encoder:
-    """One side of the configured encoder on the process's device, after a real inference.
-
-    Raises ConfigError when there is no such model.
-    """
-    question = await asyncio.to_thread(checkpoint.find, config.model)
-    passage = question
-    if config.encoder == "dpr":
-        if not config.passage_model:
-            raise ConfigError("passage_model: dpr has two towers; this names the DPRContextEncoder")
-        passage = await asyncio.to_thread(checkpoint.find, config.passage_model)
-    assert runtime.device is not None
-
-    def load_blocking(device: str) -> Encoder:
-        encoder = encoders.load(config.encoder, side, question, passage, device)
-        encoder.run(encoder.prepare([WARM_UP]))
-        return encoder
-
-    return await runtime.on_device(load_blocking, runtime.device.torch_name)
-
-
 def _weights(fusion: retriever_pb2.FusionWeights) -> Weights:
     dense = fusion.dense_weight if fusion.HasField("dense_weight") else 1.0
     bm25 = fusion.bm25_weight if fusion.HasField("bm25_weight") else 1.0
@@ -173,14 +153,18 @@ def _weights(fusion: retriever_pb2.FusionWeights) -> Weights:
 
 
 def _degraded(findings: Findings) -> list[retriever_pb2.Degradation]:
-    skipped = [
-        (retriever_pb2.DEGRADATION_DENSE_SKIPPED, "encoder", findings.dense_error),
-        (retriever_pb2.DEGRADATION_SPARSE_SKIPPED, "bm25", findings.bm25_error),
+    legs = [
+        (retriever_pb2.DEGRADATION_DENSE_SKIPPED, findings.dense_error),
+        (retriever_pb2.DEGRADATION_SPARSE_SKIPPED, findings.bm25_error),
     ]
-    for _, step, error in skipped:
-        if error:
-            trace.get_current_span().add_event(attributes.DEGRADED, {attributes.STEP: step, "code": _code_name(error)})
-    return [degradation for degradation, _, error in skipped if error]
+    skipped = [(step, error) for step, error in legs if error]
+    for step, error in skipped:
+        event = {
+            attributes.STEP: retriever_pb2.Degradation.Name(step),
+            RPC_RESPONSE_STATUS_CODE: _code_name(error),
+        }
+        trace.get_current_span().add_event(attributes.DEGRADED, event)
+    return [step for step, _ in skipped]
 
 
 def _code_name(error: BaseException) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tantivy import Document, Index, Occur, Query, Schema, SchemaBuilder
 
 from services.retriever.analyzer import Analyzer
 from services.retriever.fusion import Ranked, rank
+from services.retriever.manifest import UnreadableIndex
 from services.retriever.passage import Passage
 
 WRITER_HEAP_BYTES = 64 << 20
@@ -32,8 +34,19 @@ def _schema() -> Schema:
 def write(directory: Path, passages: Iterable[Passage], analyzer: Analyzer) -> int:
     """Write the index of all passages, whose rows are their numbers from 0. Returns how many they were.
 
-    Segments are sorted by row: of passages that score the same, the lower row is found first.
+    Segments are sorted by row: of passages that score the same, the lower row is found first. Raises OSError.
     """
+    try:
+        num_passages = _write(directory, passages, analyzer)
+    except ValueError:  # tantivy's, whatever it was
+        _require_room(directory)
+        raise
+    for name in LOCKS:
+        (directory / name).unlink(missing_ok=True)
+    return num_passages
+
+
+def _write(directory: Path, passages: Iterable[Passage], analyzer: Analyzer) -> int:
     index = Index(_schema(), path=str(directory), sort_by_field="row")
     index.register_tokenizer("collection", analyzer.build())
     writer = index.writer(WRITER_HEAP_BYTES, num_threads=1)
@@ -47,24 +60,28 @@ def write(directory: Path, passages: Iterable[Passage], analyzer: Analyzer) -> i
         num_passages += 1
     writer.commit()
     writer.wait_merging_threads()
-    for name in LOCKS:
-        (directory / name).unlink(missing_ok=True)
     return num_passages
+
+
+def _require_room(directory: Path) -> None:
+    """Raises OSError when the disk has no room for a segment: tantivy's errors do not say so."""
+    with tempfile.TemporaryFile(dir=directory) as file:
+        os.posix_fallocate(file.fileno(), 0, WRITER_HEAP_BYTES)
 
 
 class SparseIndex:
     """A finished index. Searching is safe from several threads at once."""
 
     def __init__(self, directory: Path, analyzer: Analyzer) -> None:
-        # tantivy wants to make lock files, and a version may lie on a read-only mount.
-        links = Path(tempfile.mkdtemp(prefix="trivium-sparse-"))
-        weakref.finalize(self, shutil.rmtree, links, ignore_errors=True)
-        for file in directory.resolve().iterdir():
-            (links / file.name).symlink_to(file)
-        index = Index.open(str(links))
-        self._analyzer = analyzer.build()
+        """Open files that have been verified. Raises UnreadableIndex, OSError."""
+        with _links_to(directory) as links:
+            try:
+                index = Index.open(str(links))
+            except ValueError as error:
+                raise UnreadableIndex(f"{directory.name}: tantivy cannot read it") from error
+            self._searcher = index.searcher()
         self._schema = index.schema
-        self._searcher = index.searcher()
+        self._analyzer = analyzer.build()
 
     @property
     def num_passages(self) -> int:
@@ -94,3 +111,20 @@ class SparseIndex:
             for row, address in zip(self._searcher.fast_field_values("row", addresses), addresses, strict=True)
         }
         return [passage_by_row[row] for row in rows]
+
+
+@contextmanager
+def _links_to(directory: Path) -> Iterator[Path]:
+    """A private directory of links to its files: tantivy makes lock files, also beside what is on a read-only mount.
+
+    Once an index is open its files are mapped, and the links are needed no more.
+    """
+    links = Path(tempfile.mkdtemp(prefix="trivium-sparse-"))
+    try:
+        for file in directory.resolve().iterdir():
+            (links / file.name).symlink_to(file)
+        yield links
+    finally:
+        shutil.rmtree(links, ignore_errors=True)
+        # tantivy looks at a new index once more on a thread of its own, and may lock it in between.
+        shutil.rmtree(links, ignore_errors=True)

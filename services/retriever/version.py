@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from services.retriever import manifest
 from services.retriever.collection import Collection, Pointer
-from services.retriever.dense import METRIC, DenseIndex, UnreadableIndex
+from services.retriever.dense import METRIC, DenseIndex
 from services.retriever.fingerprint import Fingerprint, differences
+from services.retriever.manifest import UnreadableIndex
 from services.retriever.sparse import SparseIndex
 
 DENSE_FILE = "dense.faiss"
@@ -26,9 +27,13 @@ class EncoderMismatch(Exception):
 class Version:
     """Both legs of one version. It is dropped when the last request that holds it ends."""
 
-    index_version: int
+    pointer: Pointer
     dense: DenseIndex
     sparse: SparseIndex
+
+    @property
+    def index_version(self) -> int:
+        return self.pointer.index_version
 
 
 def load(collection: Collection, pointer: Pointer, encoder: Fingerprint) -> Version:
@@ -47,4 +52,4 @@ def load(collection: Collection, pointer: Pointer, encoder: Fingerprint) -> Vers
     sparse = SparseIndex(directory / SPARSE_DIRECTORY, described.analyzer)
     if sparse.num_passages != described.num_passages:
         raise UnreadableIndex(f"{SPARSE_DIRECTORY}: {sparse.num_passages} passages, not the manifest's")
-    return Version(described.index_version, dense, sparse)
+    return Version(pointer, dense, sparse)

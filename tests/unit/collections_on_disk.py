@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +22,7 @@ from services.retriever.passage import Passage
 
 DIMENSION = 4
 ENCODER = {"kind": "sentence", "weights": "abc", "dimension": str(DIMENSION)}
-RECIPE = Recipe(ENCODER, {"max_tokens": "200"}, DIMENSION, "Flat")
+RECIPE = Recipe(ENCODER, {"max_tokens": "200"}, DIMENSION)
 
 
 def create(collections_path: Path, name: str = "docs") -> Collection:
@@ -48,3 +53,26 @@ async def publish_texts(collection: Collection, recipe: Recipe = RECIPE, **text_
     published = await writer.publish()
     await writer.close()
     return published.index_version
+
+
+@contextmanager
+def file_size_limit(num_bytes: int) -> Iterator[None]:
+    """A disk that takes no file longer than this."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Returns once it holds. Raises AssertionError when it takes too long."""
+    await asyncio.to_thread(_wait_blocking, condition)
+
+
+def _wait_blocking(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.002)

@@ -1,6 +1,7 @@
 """Every file is stored or named with its reason."""
 
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -115,6 +116,16 @@ def test_broken_files_are_named_and_the_rest_go_on(corpus: Path) -> None:
     assert f"rejected {corpus / 'absent.md'}: cannot be read: No such file or directory" in run.stdout
     assert "99 created · 0 updated · 0 unchanged · 3 rejected" in run.stdout
     assert "is published as version 4" in run.stdout
+
+
+def test_a_file_whose_name_is_no_text_is_named_and_the_rest_go_on(tmp_path: Path) -> None:
+    (tmp_path / "good.md").write_text("# Good\n\nIt is fine.\n")
+    (tmp_path / os.fsdecode(b"b\xffd.md")).write_text("# Odd\n\nIts name is odd.\n")
+    indexer = SmallIndexer()
+    result = ingest(indexer, tmp_path)
+    assert result.exit_code == 1
+    assert "b\ufffdd.md: its name is not UTF-8" in result.output
+    assert len(indexer.documents) == 1
 
 
 def test_two_files_of_one_document_id_are_not_taken_for_one(tmp_path: Path) -> None:

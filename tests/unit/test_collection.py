@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from services.retriever.analyzer import Analyzer
-from services.retriever.collection import NAME, Collection, CorruptPointer, Pointer, Settings, UnknownFormat, every
+from services.retriever.collection import (
+    NAME,
+    Collection,
+    CorruptPointer,
+    Pointer,
+    Settings,
+    UnknownFormat,
+    directories,
+)
 
 SETTINGS = Settings(Analyzer.of("de", stop_words=False), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 
@@ -36,9 +44,9 @@ def test_settings_are_what_they_were(tmp_path: Path) -> None:
 
 def test_a_collection_whose_creation_was_killed_is_not_there(tmp_path: Path) -> None:
     (tmp_path / ".docs.partial" / "log").mkdir(parents=True)
-    assert list(every(tmp_path)) == []
+    assert list(directories(tmp_path)) == []
     Collection.named(tmp_path, "docs").create(SETTINGS)
-    assert [collection.name for collection in every(tmp_path)] == ["docs"]
+    assert [collection.name for collection in directories(tmp_path)] == ["docs"]
 
 
 def test_the_pointer_is_absent_until_the_first_flip(tmp_path: Path) -> None:
@@ -69,4 +77,11 @@ def test_another_layout_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_directory_means_no_collections(tmp_path: Path) -> None:
-    assert list(every(tmp_path / "absent")) == []
+    assert list(directories(tmp_path / "absent")) == []
+
+
+def test_creating_a_collection_that_is_there_leaves_it_as_it_is(tmp_path: Path) -> None:
+    collection = Collection.named(tmp_path, "docs")
+    collection.create(SETTINGS)
+    collection.create(Settings(Analyzer.of("en"), SETTINGS.created_at))
+    assert collection.settings() == SETTINGS

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.retriever.dense import DenseIndex, UnreadableIndex, write
+from services.retriever.dense import DenseIndex, write
+from services.retriever.manifest import UnreadableIndex
+from tests.unit.collections_on_disk import file_size_limit
 
 DIMENSION = 8
 
@@ -22,7 +24,7 @@ def clustered(num_vectors: int) -> NDArray[np.float32]:
 
 def index_of(directory: Path, vectors: NDArray[np.float32]) -> DenseIndex:
     path = directory / "dense.faiss"
-    assert write(path, [vectors[:3], vectors[3:]], DIMENSION, "Flat") == len(vectors)
+    assert write(path, [vectors[:3], vectors[3:]], DIMENSION) == len(vectors)
     return DenseIndex(path, DIMENSION, len(vectors))
 
 
@@ -56,3 +58,8 @@ def test_a_file_that_faiss_cannot_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dense.faiss").write_bytes(b"not an index")
     with pytest.raises(UnreadableIndex, match=r"dense\.faiss"):
         DenseIndex(tmp_path / "dense.faiss", DIMENSION, 1)
+
+
+def test_a_disk_that_refuses_the_index_is_an_os_error_that_says_why(tmp_path: Path) -> None:
+    with file_size_limit(1_000), pytest.raises(OSError, match="File too large"):
+        write(tmp_path / "dense.faiss", [clustered(1_000)], DIMENSION)

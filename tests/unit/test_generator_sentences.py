@@ -61,6 +61,16 @@ def test_headings_code_and_tables_are_no_prose() -> None:
     assert ("# A heading here", "other") in kinds
 
 
+def test_a_table_that_began_elsewhere_is_rows_still() -> None:
+    text = "Port 0 takes a free one. |\n| `depth` | Entries that wait. |\n|\nProse follows. It ends.\n"
+    found = [(text[one.start : one.end], one.kind) for one in split(text)]
+    assert found == [
+        ("Port 0 takes a free one. |", "row"),
+        ("| `depth` | Entries that wait. |", "row"),
+        ("Prose follows. It ends.", "prose"),
+    ]
+
+
 def test_a_sentence_that_leans_on_the_one_before_brings_it_along() -> None:
     assert prose("The reranker scores candidates. It never drops one.") == [
         "The reranker scores candidates.",

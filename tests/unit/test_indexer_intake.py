@@ -32,6 +32,8 @@ def document(**fields: Any) -> Document:
         ({"sections": (section(" \n"),)}, "document.sections"),
         ({"sections": (section("a"), section(""))}, "document.sections[1].text"),
         ({"sections": (section("a", heading_path=("h",) * 17),)}, "document.sections[0].heading_path"),
+        ({"sections": (section("a", heading_path=("h", "h" * 513)),)}, "document.sections[0].heading_path[1]"),
+        ({"sections": (section("a"),) * 50_001}, "document.sections"),
         ({"sections": (section("a", page=0),)}, "document.sections[0].page"),
         ({"sections": (section("a", uri="u" * 2_049),)}, "document.sections[0].uri"),
         ({"sections": (section("abc", 0, 2),)}, "document.sections[0].range"),
@@ -47,5 +49,5 @@ def test_the_field_at_fault_is_named(fields: dict[str, Any], field: str) -> None
 
 
 def test_a_document_at_every_limit_is_fine() -> None:
-    longest = section("x" * 4_000_000, 7, heading_path=("h",) * 16, page=1, uri="u" * 2_048)
-    require_valid(document(document_id="a" * 256, title="t" * 1_024, uri="u" * 2_048, sections=(longest,)))
+    longest = section("x" * 80, 7, heading_path=("h" * 512,) * 16, page=1, uri="u" * 2_048)
+    require_valid(document(document_id="a" * 256, title="t" * 1_024, uri="u" * 2_048, sections=(longest,) * 50_000))

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chassis.config import ConfigError
-from services.retriever import manifest
+from chassis.executor import Output, SingleThread
+from services.retriever import durable, manifest
 from services.retriever.collection import Collection
 from services.retriever.indexer.lock import WriterLock
 from services.retriever.indexer.writer import CollectionWriter, MadeByAnother, NothingStored
 from services.retriever.version import Version, load
-from tests.unit.collections_on_disk import ENCODER, RECIPE, create, open_writer, record
+from tests.unit.collections_on_disk import ENCODER, RECIPE, create, file_size_limit, open_writer, record, until
 
 
 def published(collection: Collection) -> Version:
@@ -142,7 +147,7 @@ async def test_documents_of_another_encoder_are_not_published_until_they_are_sto
     assert (await writer.publish()).num_documents == 1
 
 
-async def test_what_a_killed_publication_left_is_overwritten(tmp_path: Path) -> None:
+async def test_what_a_killed_publication_left_is_never_taken_for_a_version(tmp_path: Path) -> None:
     collection = create(tmp_path)
     writer = open_writer(collection)
     await put(writer, "a", "one")
@@ -152,9 +157,9 @@ async def test_what_a_killed_publication_left_is_overwritten(tmp_path: Path) -> 
         (leftover / "dense.faiss").write_bytes(b"half a file")
     assert texts(collection) == ["one"]
     await put(writer, "a", "two")
-    assert (await writer.publish()).index_version == 2
+    assert (await writer.publish()).index_version == 3
     assert texts(collection) == ["two"]
-    assert [path.name for path in sorted(collection.versions_path.iterdir())] == ["000001", "000002"]
+    assert [path.name for path in sorted(collection.versions_path.iterdir())] == ["000001", "000002", "000003"]
 
 
 async def test_a_published_manifest_that_is_damaged_is_replaced_by_a_new_version(tmp_path: Path) -> None:
@@ -166,9 +171,153 @@ async def test_a_published_manifest_that_is_damaged_is_replaced_by_a_new_version
     assert (await open_writer(collection).publish()).index_version == 2
 
 
+async def test_a_published_version_with_a_damaged_file_is_replaced_by_a_new_one(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await put(writer, "a", "one")
+    await writer.publish()
+    damaged = collection.version_path(1) / "dense.faiss"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    assert (await writer.publish()).index_version == 2
+    assert texts(collection) == ["one"]
+
+
 def test_a_second_writer_is_refused_and_told_who_writes(tmp_path: Path) -> None:
     lock = WriterLock(tmp_path)
     with pytest.raises(ConfigError, match=f"process {os.getpid()}"):
         WriterLock(tmp_path)
     lock.release()
     WriterLock(tmp_path).release()
+
+
+class HeldThread(SingleThread):
+    """What was done on it is heard of only when `released`."""
+
+    def __init__(self) -> None:
+        super().__init__("log")
+        self.released = asyncio.Event()
+        self.released.set()
+
+    async def run(self, function: Callable[..., Output], *arguments: Any) -> Output:
+        output = await super().run(function, *arguments)
+        await self.released.wait()
+        return output
+
+
+async def test_a_document_that_reaches_the_disk_during_a_publication_is_not_taken_for_published(
+    tmp_path: Path,
+) -> None:
+    collection, thread = create(tmp_path), HeldThread()
+    writer = CollectionWriter(collection, RECIPE, thread)
+    await put(writer, "a", "one")
+    file = collection.log_path / "000001.log"
+    size = file.stat().st_size
+    thread.released.clear()
+    putting = asyncio.create_task(put(writer, "b", "two"))
+    await until(lambda: file.stat().st_size > size)
+    assert (await writer.publish()).num_documents == 1
+    thread.released.set()
+    await putting
+    assert writer.num_unpublished == 1
+    described = await writer.publish()
+    assert (described.index_version, described.num_documents) == (2, 2)
+    assert texts(collection) == ["one", "two"]
+
+
+class SlowDisk:
+    """Takes a while for a version, and sees how many are written at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.running, self.most = 0, 0, 0
+        self._sync_tree = durable.sync_tree
+        monkeypatch.setattr(durable, "sync_tree", self._sync_slowly)
+
+    def _sync_slowly(self, directory: Path) -> None:
+        self.begun += 1
+        self.running += 1
+        self.most = max(self.most, self.running)
+        time.sleep(0.1)
+        self._sync_tree(directory)
+        self.running -= 1
+
+    async def cancel_when_it_writes(self, publishing: asyncio.Task[Any]) -> None:
+        await until(lambda: self.running > 0)
+        publishing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await publishing
+
+
+async def test_a_caller_that_leaves_a_publication_does_not_make_room_for_a_second_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SlowDisk(monkeypatch)
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await put(writer, "a", "one")
+    await disk.cancel_when_it_writes(asyncio.create_task(writer.publish()))
+    await put(writer, "b", "two")
+    assert (await writer.publish()).index_version == 2
+    assert (disk.begun, disk.most) == (2, 1)
+    assert texts(collection) == ["one", "two"]
+
+
+async def test_callers_that_come_during_a_publication_share_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SlowDisk(monkeypatch)
+    writer = open_writer(create(tmp_path))
+    await put(writer, "a", "one")
+    await disk.cancel_when_it_writes(asyncio.create_task(writer.publish()))
+    publishing = [asyncio.create_task(writer.publish()) for _ in range(5)]
+    await put(writer, "b", "two")
+    assert {(await one).index_version for one in publishing} == {2}
+    assert disk.begun == 2
+
+
+async def test_closing_waits_for_a_publication_whose_caller_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SlowDisk(monkeypatch)
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await put(writer, "a", "one")
+    await disk.cancel_when_it_writes(asyncio.create_task(writer.publish()))
+    await writer.close()
+    assert texts(collection) == ["one"]
+
+
+async def test_a_version_that_the_disk_refuses_leaves_no_trace(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await put(writer, "a", "one " * 1_000)
+    with file_size_limit(1_000), pytest.raises(OSError, match="File too large") as refused:
+        await writer.publish()
+    assert refused.value.errno == errno.EFBIG
+    assert list(collection.versions_path.iterdir()) == []
+    assert (await writer.publish()).index_version == 1
+
+
+async def test_a_pointer_that_the_disk_refuses_leaves_no_version(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await put(writer, "a", "one")
+    (collection.path / ".published.partial").mkdir()  # where the pointer is written first
+    with pytest.raises(IsADirectoryError):
+        await writer.publish()
+    assert list(collection.versions_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("pointer", ["nonsense", None], ids=["corrupt", "gone"])
+async def test_without_a_pointer_numbers_go_on_and_versions_stay(tmp_path: Path, pointer: str | None) -> None:
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await put(writer, "a", "one")
+    await writer.publish()
+    before = manifest.describe(collection.version_path(1))
+    if pointer is None:
+        (collection.path / "published").unlink()
+    else:
+        (collection.path / "published").write_text(pointer)
+    assert (await writer.publish()).index_version == 2
+    assert manifest.describe(collection.version_path(1)) == before
+    assert texts(collection) == ["one"]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from services.retriever.indexer.log import FILE_NAME, CorruptLog, Log, Upsert
+from services.retriever.indexer import log as logs
+from services.retriever.indexer.log import FILE_NAME, CorruptLog, Location, Log, Upsert
 from services.retriever.passage import Passage
+from tests.unit.collections_on_disk import file_size_limit
 
 
 def record(document_id: str, num_passages: int = 2) -> Upsert:
@@ -24,25 +25,22 @@ def record(document_id: str, num_passages: int = 2) -> Upsert:
     return Upsert(document_id, f"hash of {document_id}", "made by", passages, vectors)
 
 
-def ids(log: Log) -> list[str]:
-    return [found.document_id for _, found in log]
+def open_log(directory: Path, replay: Callable[[Location, Upsert], None] = lambda *_: None) -> Log:
+    return Log(directory, replay)
 
 
-@contextmanager
-def file_size_limit(num_bytes: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def ids(directory: Path) -> list[str]:
+    """What is replayed when the log is opened."""
+    found: list[str] = []
+    open_log(directory, lambda _, record: found.append(record.document_id)).close()
+    return found
 
 
 def test_what_was_appended_is_there_after_reopening(tmp_path: Path) -> None:
-    log = Log(tmp_path)
+    log = open_log(tmp_path)
     locations = [*log.append([record("a"), record("b")]), *log.append([record("c", 5)])]
-    again = Log(tmp_path)
-    assert ids(again) == ["a", "b", "c"]
+    again = open_log(tmp_path)
+    assert ids(tmp_path) == ["a", "b", "c"]
     assert again.end == log.end
     found = again.read(locations[2])
     assert found.passages == record("c", 5).passages
@@ -50,55 +48,53 @@ def test_what_was_appended_is_there_after_reopening(tmp_path: Path) -> None:
 
 
 def test_a_tail_cut_at_any_byte_is_dropped_and_the_rest_kept(tmp_path: Path) -> None:
-    log = Log(tmp_path)
+    log = open_log(tmp_path)
     log.append([record("a")])
     kept = log.end
     log.append([record("b", 1)])
     whole = (tmp_path / FILE_NAME).read_bytes()
     for length in range(kept, len(whole)):
         (tmp_path / FILE_NAME).write_bytes(whole[:length])
-        reopened = Log(tmp_path)
-        assert (ids(reopened), reopened.end) == (["a"], kept)
+        assert ids(tmp_path) == ["a"]
         assert (tmp_path / FILE_NAME).stat().st_size == kept
-        reopened.close()
 
 
 def test_after_a_dropped_tail_appending_goes_on(tmp_path: Path) -> None:
-    Log(tmp_path).append([record("a")])
+    open_log(tmp_path).append([record("a")])
     with (tmp_path / FILE_NAME).open("ab") as file:
         file.write(b"TRV1 half a frame")
-    log = Log(tmp_path)
+    log = open_log(tmp_path)
     log.append([record("b")])
-    assert ids(Log(tmp_path)) == ["a", "b"]
+    assert ids(tmp_path) == ["a", "b"]
 
 
 def test_zeros_that_a_crash_left_at_the_end_are_dropped(tmp_path: Path) -> None:
-    Log(tmp_path).append([record("a")])
+    open_log(tmp_path).append([record("a")])
     with (tmp_path / FILE_NAME).open("ab") as file:
         file.write(bytes(4_096))
-    assert ids(Log(tmp_path)) == ["a"]
+    assert ids(tmp_path) == ["a"]
 
 
 def test_a_group_whose_first_frame_did_not_reach_the_disk_is_dropped_whole(tmp_path: Path) -> None:
-    log = Log(tmp_path)
+    log = open_log(tmp_path)
     log.append([record("a")])
     first, _ = log.append([record("b"), record("c")])
     damage(tmp_path, first.offset + 30)
-    assert ids(Log(tmp_path)) == ["a"]
+    assert ids(tmp_path) == ["a"]
 
 
 @pytest.mark.parametrize("within", [0, 5, 9, 15, 40, 90], ids=["magic", "length", "crc", "group", "json", "vectors"])
 def test_a_damaged_record_that_had_been_acknowledged_is_never_dropped(tmp_path: Path, within: int) -> None:
-    log = Log(tmp_path)
+    log = open_log(tmp_path)
     first, *_ = log.append([record("a")])
     log.append([record("b")])
     damage(tmp_path, first.offset + within)
     with pytest.raises(CorruptLog, match=FILE_NAME):
-        Log(tmp_path)
+        open_log(tmp_path)
 
 
 def test_reading_a_damaged_record_is_refused(tmp_path: Path) -> None:
-    log = Log(tmp_path)
+    log = open_log(tmp_path)
     [location] = log.append([record("a")])
     damage(tmp_path, location.offset + location.length - 1)
     with pytest.raises(CorruptLog):
@@ -106,13 +102,13 @@ def test_reading_a_damaged_record_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_record_that_the_disk_refuses_leaves_no_trace(tmp_path: Path) -> None:
-    log = Log(tmp_path)
+    log = open_log(tmp_path)
     log.append([record("a")])
     with file_size_limit(log.end + 100), pytest.raises(OSError, match="File too large"):
         log.append([record("b"), record("c")])
     assert (tmp_path / FILE_NAME).stat().st_size == log.end
     log.append([record("d")])
-    assert ids(Log(tmp_path)) == ["a", "d"]
+    assert ids(tmp_path) == ["a", "d"]
 
 
 def damage(directory: Path, offset: int) -> None:
@@ -121,3 +117,25 @@ def damage(directory: Path, offset: int) -> None:
         [byte] = file.read(1)
         file.seek(offset)
         file.write(bytes([byte ^ 0xFF]))
+
+
+def test_a_record_that_other_software_wrote_is_refused_and_never_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as other_software:
+        other_software.setattr(logs, "KIND", "delete/9")
+        open_log(tmp_path).append([record("a")])
+    size = (tmp_path / FILE_NAME).stat().st_size
+    with pytest.raises(CorruptLog, match=f"{FILE_NAME}: the record at 0 is of kind delete/9"):
+        open_log(tmp_path)
+    assert (tmp_path / FILE_NAME).stat().st_size == size
+
+
+def test_what_passages_share_is_written_once(tmp_path: Path) -> None:
+    long = record("a", 100)
+    headings = ("H" * 500,) * 16
+    passages = tuple(replace(passage, title="T" * 1_000, heading_path=headings, uri="u") for passage in long.passages)
+    log = open_log(tmp_path)
+    [location] = log.append([replace(long, passages=passages)])
+    assert log.read(location).passages == passages
+    assert location.length < 9_100 + 100 * 100

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from services.retriever.collection import CorruptPointer, Pointer
-from services.retriever.follower import Follower, NoSuchCollection, NothingPublished
+from services.retriever import follower as followers
+from services.retriever.collection import Collection, CorruptPointer, Pointer
+from services.retriever.follower import CannotBeLoaded, Follower, NoSuchCollection, NothingPublished
 from services.retriever.manifest import CorruptVersion
-from services.retriever.version import EncoderMismatch
-from tests.unit.collections_on_disk import ENCODER, RECIPE, create, publish_texts
+from services.retriever.version import EncoderMismatch, Version, load
+from tests.unit.collections_on_disk import ENCODER, RECIPE, create, publish_texts, until
 
 
 @asynccontextmanager
@@ -25,7 +28,8 @@ async def following(
     follower = Follower(collections_path, encoder, 0.01, lambda name, version: told.append((name, version)))
     await follower.start()
     try:
-        yield follower
+        async with asyncio.timeout(10):
+            yield follower
     finally:
         await follower.stop()
 
@@ -124,3 +128,72 @@ async def test_another_encoders_version_is_refused_and_the_one_before_goes_on(tm
     async with following(tmp_path) as restarted:
         with pytest.raises(EncoderMismatch):
             await restarted.version("docs")
+
+
+async def test_a_pointer_that_the_disk_does_not_give_keeps_no_other_collection_from_being_served(
+    tmp_path: Path,
+) -> None:
+    broken = create(tmp_path, "broken")
+    await publish_texts(broken, a="the log")
+    pointer = (broken.path / "published").read_text()
+    (broken.path / "published").unlink()
+    (broken.path / "published").mkdir()  # reading it is an error that no version is guilty of
+    await publish_texts(create(tmp_path, "whole"), a="the pointer")
+    changes: list[tuple[str, int]] = []
+    async with following(tmp_path, changes=changes) as follower:
+        assert (await follower.version("whole")).index_version == 1
+        with pytest.raises(CannotBeLoaded):
+            await follower.version("broken")
+        (broken.path / "published").rmdir()
+        (broken.path / "published").write_text(pointer)
+        await until(lambda: ("broken", 1) in changes)
+        assert (await follower.version("broken")).index_version == 1
+
+
+async def test_what_may_pass_is_tried_again_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(followers, "FIRST_RETRY_S", 0.05)
+    looked: list[float] = []
+
+    def load_later(collection: Collection, pointer: Pointer, encoder: dict[str, str]) -> Version:
+        looked.append(time.monotonic())
+        if len(looked) < 3:
+            raise MemoryError
+        return load(collection, pointer, encoder)
+
+    monkeypatch.setattr(followers, "load", load_later)
+    await publish_texts(create(tmp_path), a="the pointer")
+    changes: list[tuple[str, int]] = []
+    async with following(tmp_path, changes=changes) as follower:
+        with pytest.raises(CannotBeLoaded):
+            await follower.version("docs")
+        await until(lambda: changes == [("docs", 1)])
+    assert looked[1] - looked[0] >= 0.05
+    assert looked[2] - looked[1] >= 0.1
+
+
+async def test_a_pointer_that_is_put_right_is_no_longer_refused(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    await publish_texts(collection, a="the pointer")
+    right = (collection.path / "published").read_text()
+    async with following(tmp_path) as follower:
+        (collection.path / "published").write_text("nonsense")
+        with pytest.raises(CorruptPointer):
+            await follower.version("docs", 2)
+        (collection.path / "published").write_text(right)
+        await asyncio.sleep(0.1)
+        waiting = asyncio.create_task(follower.version("docs", 2))
+        await asyncio.sleep(0.05)
+        assert not waiting.done(), "the old refusal says nothing any more"
+        await publish_texts(collection, b="the log")
+        assert (await waiting).index_version == 2
+
+
+async def test_a_collection_that_was_made_anew_is_news_though_the_number_is_the_same(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    await publish_texts(collection, a="the pointer")
+    changes: list[tuple[str, int]] = []
+    async with following(tmp_path, changes=changes) as follower:
+        shutil.rmtree(collection.path)
+        await publish_texts(create(tmp_path), a="the log")
+        await until(lambda: changes == [("docs", 1)] * 2)
+        assert (await follower.version("docs")).sparse.passages([0])[0].text == "the log"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chassis.config import ModelConfig
+from chassis.config import BatchConfig
 from chassis.deadline import NEVER, Deadline
 from chassis.device import Device
 from chassis.metrics import Metrics
@@ -75,7 +75,7 @@ async def version(tmp_path: Path) -> Version:
 
 @asynccontextmanager
 async def searching(encoder: LengthEncoder) -> AsyncIterator[Searcher]:
-    runtime = Runtime("retriever", "here:1", ModelConfig(), Metrics(), Device("cpu"))
+    runtime = Runtime("retriever", "here:1", BatchConfig(), Metrics(), Device("cpu"))
     batcher = runtime.batcher(encoder)
     batcher.start()
     searcher = Searcher(batcher)
@@ -148,6 +148,17 @@ async def test_a_failing_encoder_leaves_a_hybrid_search_to_bm25(version: Version
     assert [passage.document_id for _, passage in findings.found] == ["c", "a"]
     assert findings.dense_error is error
     assert [found.fused.rank for found, _ in findings.found if found.fused] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [Search("pointer", Mode.HYBRID, 10, Weights(bm25=0)), Search("unheard", Mode.HYBRID, 10, Weights())],
+    ids=["bm25 counts for nothing", "bm25 finds nothing"],
+)
+async def test_nothing_found_by_half_a_search_is_an_error_and_no_finding(version: Version, wanted: Search) -> None:
+    async with searching(LengthEncoder(error=ArithmeticError("no vector"))) as searcher:
+        with pytest.raises(ArithmeticError):
+            await searcher.search(version, wanted, NEVER)
 
 
 async def test_a_late_encoder_leaves_time_to_answer_by_bm25(version: Version) -> None:

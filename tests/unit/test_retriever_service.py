@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from chassis import attributes
 from chassis.config import ConfigError
 from chassis.device import Device
+from chassis.errors import Overloaded
 from chassis.interceptors import ServerInterceptor
 from chassis.metrics import Metrics
 from chassis.runtime import Runtime
@@ -22,7 +27,10 @@ from chassis.server import Service
 from services.retriever.config import EncoderConfig, RetrieverConfig
 from services.retriever.indexer.config import IndexerConfig
 from services.retriever.indexer.service import IndexerService
+from services.retriever.search import Findings
 from services.retriever.service import RetrieverService
+from services.retriever.service import _degraded as degraded
+from tests.unit.collections_on_disk import file_size_limit
 from tests.unit.seeded_encoders import write_dpr_pair, write_sentence_encoder
 from trivium.v1 import indexer_pb2, indexer_pb2_grpc, retriever_pb2, retriever_pb2_grpc
 
@@ -378,6 +386,31 @@ async def test_publishing_nothing_is_refused_and_publishing_twice_returns_the_sa
     assert detail(error, error_details_pb2.ErrorInfo()).reason == "NOTHING_STORED"
     await empty.upsert([document("a", "One.")])
     assert [await empty.publish(), await empty.publish()] == [1, 1]
+
+
+async def test_publishing_to_a_full_disk_is_refused_without_a_retry(empty: Installation) -> None:
+    await create(empty, "default")
+    await empty.upsert([document("a", "One."), document("b", "Two.")])
+    with file_size_limit(1_000):
+        error = await refused(empty.publish(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+    metadata = dict(error.trailing_metadata() or ())
+    assert not status_pb2.Status.FromString(metadata["grpc-status-details-bin"]).details
+    assert await empty.publish() == 1
+
+
+async def test_a_leg_that_was_left_out_is_an_event_as_the_gateway_writes_it() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with provider.get_tracer("test").start_as_current_span("retrieve"):
+        found = degraded(Findings([], dense_error=Overloaded("full", 1.0)))
+    assert found == [retriever_pb2.DEGRADATION_DENSE_SKIPPED]
+    [event] = exporter.get_finished_spans()[0].events
+    assert event.name == attributes.DEGRADED
+    assert dict(event.attributes or {}) == {
+        attributes.STEP: "DEGRADATION_DENSE_SKIPPED",
+        "rpc.response.status_code": "RESOURCE_EXHAUSTED",
+    }
 
 
 async def test_a_collection_counts_what_it_holds(filled: Installation) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from services.retriever.analyzer import LANGUAGES, Analyzer
+from services.retriever.manifest import UnreadableIndex
 from services.retriever.passage import Passage
 from services.retriever.sparse import SparseIndex, write
+from tests.unit.collections_on_disk import file_size_limit
 
 
 def passage(text: str, title: str = "", heading_path: tuple[str, ...] = ()) -> Passage:
@@ -114,3 +118,29 @@ def test_reading_leaves_the_directory_as_it_is(tmp_path: Path) -> None:
     index = SparseIndex(directory, Analyzer.of())
     assert rows(index, "pointer") == [0]
     assert {path.name: path.stat().st_mtime_ns for path in directory.iterdir()} == before
+
+
+def test_an_open_index_keeps_nothing_in_the_temporary_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, temporary = tmp_path / "sparse", tmp_path / "temporary"
+    directory.mkdir()
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    index = index_of(directory, [passage("pointer"), passage("log")])
+    assert list(temporary.iterdir()) == []
+    assert rows(index, "log") == [1]
+    assert [one.text for one in index.passages([0, 1])] == ["pointer", "log"]
+
+
+def test_files_that_tantivy_cannot_read_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, [passage("pointer")], Analyzer.of())
+    (tmp_path / "meta.json").write_text("{")
+    with pytest.raises(UnreadableIndex, match=tmp_path.name):
+        SparseIndex(tmp_path, Analyzer.of())
+
+
+def test_a_disk_that_refuses_the_index_is_an_os_error_that_says_why(tmp_path: Path) -> None:
+    many = [passage(os.urandom(300).hex()) for _ in range(300)]
+    with file_size_limit(10_000), pytest.raises(OSError, match="File too large"):
+        write(tmp_path, many, Analyzer.of())

@@ -70,7 +70,8 @@ class IndexerServiceServicer:
         """CreateCollection makes an empty collection. Safe to repeat: the same settings again return the
         collection as it is.
 
-        Errors: INVALID_ARGUMENT, ALREADY_EXISTS (it exists with other settings).
+        Errors: INVALID_ARGUMENT, ALREADY_EXISTS (it exists with other settings), RESOURCE_EXHAUSTED (disk full),
+        FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its collections).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,7 +101,8 @@ class IndexerServiceServicer:
         document ends nothing: the rest go on. Stored documents are searched from the next published version on.
 
         Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection),
-        RESOURCE_EXHAUSTED (disk full).
+        RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
+        collections).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,9 +110,12 @@ class IndexerServiceServicer:
 
     def PublishVersion(self, request, context):
         """PublishVersion makes one immutable version of everything stored so far and lets the retrievers follow.
-        When nothing has changed since the last version, that one is returned.
+        When nothing has changed since the last version, that one is returned. A publication that has begun goes on
+        when its caller leaves; callers that come meanwhile share the next one.
 
-        Errors: NOT_FOUND, FAILED_PRECONDITION (nothing stored yet), RESOURCE_EXHAUSTED (disk full).
+        Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo:
+        `NOTHING_STORED` (no document is stored yet), `ENCODER_MISMATCH` (stored documents were made by another
+        encoder or splitter: ingest them again), `READ_ONLY` (the indexer may not write its collections).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

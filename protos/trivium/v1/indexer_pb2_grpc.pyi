@@ -37,7 +37,8 @@ class IndexerServiceStub:
     """CreateCollection makes an empty collection. Safe to repeat: the same settings again return the
     collection as it is.
 
-    Errors: INVALID_ARGUMENT, ALREADY_EXISTS (it exists with other settings).
+    Errors: INVALID_ARGUMENT, ALREADY_EXISTS (it exists with other settings), RESOURCE_EXHAUSTED (disk full),
+    FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its collections).
     """
     GetCollection: _grpc.UnaryUnaryMultiCallable[_indexer_pb2.GetCollectionRequest, _indexer_pb2.GetCollectionResponse]
     """GetCollection describes one collection.
@@ -55,13 +56,17 @@ class IndexerServiceStub:
     document ends nothing: the rest go on. Stored documents are searched from the next published version on.
 
     Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection),
-    RESOURCE_EXHAUSTED (disk full).
+    RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
+    collections).
     """
     PublishVersion: _grpc.UnaryUnaryMultiCallable[_indexer_pb2.PublishVersionRequest, _indexer_pb2.PublishVersionResponse]
     """PublishVersion makes one immutable version of everything stored so far and lets the retrievers follow.
-    When nothing has changed since the last version, that one is returned.
+    When nothing has changed since the last version, that one is returned. A publication that has begun goes on
+    when its caller leaves; callers that come meanwhile share the next one.
 
-    Errors: NOT_FOUND, FAILED_PRECONDITION (nothing stored yet), RESOURCE_EXHAUSTED (disk full).
+    Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo:
+    `NOTHING_STORED` (no document is stored yet), `ENCODER_MISMATCH` (stored documents were made by another
+    encoder or splitter: ingest them again), `READ_ONLY` (the indexer may not write its collections).
     """
 
 @_typing.type_check_only
@@ -73,7 +78,8 @@ class IndexerServiceAsyncStub(IndexerServiceStub):
     """CreateCollection makes an empty collection. Safe to repeat: the same settings again return the
     collection as it is.
 
-    Errors: INVALID_ARGUMENT, ALREADY_EXISTS (it exists with other settings).
+    Errors: INVALID_ARGUMENT, ALREADY_EXISTS (it exists with other settings), RESOURCE_EXHAUSTED (disk full),
+    FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its collections).
     """
     GetCollection: _aio.UnaryUnaryMultiCallable[_indexer_pb2.GetCollectionRequest, _indexer_pb2.GetCollectionResponse]  # type: ignore[assignment]
     """GetCollection describes one collection.
@@ -91,13 +97,17 @@ class IndexerServiceAsyncStub(IndexerServiceStub):
     document ends nothing: the rest go on. Stored documents are searched from the next published version on.
 
     Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection),
-    RESOURCE_EXHAUSTED (disk full).
+    RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
+    collections).
     """
     PublishVersion: _aio.UnaryUnaryMultiCallable[_indexer_pb2.PublishVersionRequest, _indexer_pb2.PublishVersionResponse]  # type: ignore[assignment]
     """PublishVersion makes one immutable version of everything stored so far and lets the retrievers follow.
-    When nothing has changed since the last version, that one is returned.
+    When nothing has changed since the last version, that one is returned. A publication that has begun goes on
+    when its caller leaves; callers that come meanwhile share the next one.
 
-    Errors: NOT_FOUND, FAILED_PRECONDITION (nothing stored yet), RESOURCE_EXHAUSTED (disk full).
+    Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo:
+    `NOTHING_STORED` (no document is stored yet), `ENCODER_MISMATCH` (stored documents were made by another
+    encoder or splitter: ingest them again), `READ_ONLY` (the indexer may not write its collections).
     """
 
 class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -112,7 +122,8 @@ class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
         """CreateCollection makes an empty collection. Safe to repeat: the same settings again return the
         collection as it is.
 
-        Errors: INVALID_ARGUMENT, ALREADY_EXISTS (it exists with other settings).
+        Errors: INVALID_ARGUMENT, ALREADY_EXISTS (it exists with other settings), RESOURCE_EXHAUSTED (disk full),
+        FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its collections).
         """
 
     @_abc_1.abstractmethod
@@ -148,7 +159,8 @@ class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
         document ends nothing: the rest go on. Stored documents are searched from the next published version on.
 
         Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection),
-        RESOURCE_EXHAUSTED (disk full).
+        RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
+        collections).
         """
 
     @_abc_1.abstractmethod
@@ -158,9 +170,12 @@ class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_indexer_pb2.PublishVersionResponse, _abc.Awaitable[_indexer_pb2.PublishVersionResponse]]:
         """PublishVersion makes one immutable version of everything stored so far and lets the retrievers follow.
-        When nothing has changed since the last version, that one is returned.
+        When nothing has changed since the last version, that one is returned. A publication that has begun goes on
+        when its caller leaves; callers that come meanwhile share the next one.
 
-        Errors: NOT_FOUND, FAILED_PRECONDITION (nothing stored yet), RESOURCE_EXHAUSTED (disk full).
+        Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo:
+        `NOTHING_STORED` (no document is stored yet), `ENCODER_MISMATCH` (stored documents were made by another
+        encoder or splitter: ingest them again), `READ_ONLY` (the indexer may not write its collections).
         """
 
 def add_IndexerServiceServicer_to_server(servicer: IndexerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -36,9 +36,11 @@ class RetrieverServiceStub:
     Retrieve: _grpc.UnaryUnaryMultiCallable[_retriever_pb2.RetrieveRequest, _retriever_pb2.RetrieveResponse]
     """Retrieve returns the best candidates for a question, best first. Reads only; safe to repeat.
 
-    Errors: INVALID_ARGUMENT (the field is named), NOT_FOUND (no such collection), FAILED_PRECONDITION
-    (nothing published, or the index was made by another encoder), RESOURCE_EXHAUSTED with RetryInfo
-    (overloaded), DEADLINE_EXCEEDED.
+    Errors: INVALID_ARGUMENT (the field is named), NOT_FOUND (no such collection), RESOURCE_EXHAUSTED with
+    RetryInfo (overloaded), DEADLINE_EXCEEDED, FAILED_PRECONDITION with ErrorInfo: `INDEX_NOT_PUBLISHED` (nothing
+    is published), `ENCODER_MISMATCH` (the index was made by another encoder; metadata says in what it differs),
+    `INDEX_CORRUPT` (the published version, or the pointer to it, failed verification), `INDEX_NOT_LOADED`
+    (something else kept it from being loaded; it is tried again by itself).
     """
 
 @_typing.type_check_only
@@ -49,9 +51,11 @@ class RetrieverServiceAsyncStub(RetrieverServiceStub):
     Retrieve: _aio.UnaryUnaryMultiCallable[_retriever_pb2.RetrieveRequest, _retriever_pb2.RetrieveResponse]  # type: ignore[assignment]
     """Retrieve returns the best candidates for a question, best first. Reads only; safe to repeat.
 
-    Errors: INVALID_ARGUMENT (the field is named), NOT_FOUND (no such collection), FAILED_PRECONDITION
-    (nothing published, or the index was made by another encoder), RESOURCE_EXHAUSTED with RetryInfo
-    (overloaded), DEADLINE_EXCEEDED.
+    Errors: INVALID_ARGUMENT (the field is named), NOT_FOUND (no such collection), RESOURCE_EXHAUSTED with
+    RetryInfo (overloaded), DEADLINE_EXCEEDED, FAILED_PRECONDITION with ErrorInfo: `INDEX_NOT_PUBLISHED` (nothing
+    is published), `ENCODER_MISMATCH` (the index was made by another encoder; metadata says in what it differs),
+    `INDEX_CORRUPT` (the published version, or the pointer to it, failed verification), `INDEX_NOT_LOADED`
+    (something else kept it from being loaded; it is tried again by itself).
     """
 
 class RetrieverServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -65,9 +69,11 @@ class RetrieverServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_retriever_pb2.RetrieveResponse, _abc.Awaitable[_retriever_pb2.RetrieveResponse]]:
         """Retrieve returns the best candidates for a question, best first. Reads only; safe to repeat.
 
-        Errors: INVALID_ARGUMENT (the field is named), NOT_FOUND (no such collection), FAILED_PRECONDITION
-        (nothing published, or the index was made by another encoder), RESOURCE_EXHAUSTED with RetryInfo
-        (overloaded), DEADLINE_EXCEEDED.
+        Errors: INVALID_ARGUMENT (the field is named), NOT_FOUND (no such collection), RESOURCE_EXHAUSTED with
+        RetryInfo (overloaded), DEADLINE_EXCEEDED, FAILED_PRECONDITION with ErrorInfo: `INDEX_NOT_PUBLISHED` (nothing
+        is published), `ENCODER_MISMATCH` (the index was made by another encoder; metadata says in what it differs),
+        `INDEX_CORRUPT` (the published version, or the pointer to it, failed verification), `INDEX_NOT_LOADED`
+        (something else kept it from being loaded; it is tried again by itself).
         """
 
 def add_RetrieverServiceServicer_to_server(servicer: RetrieverServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -45,6 +45,24 @@ class Turns:
         lock = self._lock_by_key.setdefault(key, asyncio.Lock())
         async with lock:
             yield
+
+
+class Undertakings:
+    """Work that goes on to its end when its callers leave. They await it within `asyncio.shield`."""
+
+    def __init__(self) -> None:
+        self._unfinished: set[asyncio.Task[Any]] = set()
+
+    def begin(self, work: Coroutine[Any, Any, Output]) -> asyncio.Task[Output]:
+        task = asyncio.create_task(work)
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+        return task
+
+    async def finish(self) -> None:
+        """Returns once nothing is left that was begun, however it ended."""
+        while self._unfinished:
+            await asyncio.wait(self._unfinished)
 
 
 async def map_as_finished(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
+from chassis.config import Address
 from services.retriever.config import EncoderConfig
 
 
@@ -14,10 +15,10 @@ from services.retriever.config import EncoderConfig
 class IndexerConfig(EncoderConfig):
     """The indexer's settings: `INDEXER_…`."""
 
-    listen_address: str = "127.0.0.1:7002"
+    listen_address: Address = "127.0.0.1:7002"
     """Where gRPC is served: `host:port`. Port 0 takes a free one."""
 
-    metrics_address: str = "127.0.0.1:7102"
+    metrics_address: Address = "127.0.0.1:7102"
     """Where Prometheus reads `/metrics`: `host:port`. Port 0 takes a free one."""
 
     default_deadline_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0
@@ -29,6 +30,3 @@ class IndexerConfig(EncoderConfig):
     max_passage_tokens: Annotated[int, Field(ge=16)] = 200
     """Tokens of a passage with its title and headings, or fewer where the encoder reads fewer. Part of what makes
     passages: after a change documents are to be ingested again."""
-
-    index_factory: Literal["Flat"] = "Flat"
-    """FAISS factory string of the dense index."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from chassis.config import ConfigError
 from chassis.executor import SingleThread
 from services.retriever.analyzer import Analyzer
-from services.retriever.collection import Collection, Settings, UnknownFormat, every
+from services.retriever.collection import Collection, Settings, UnknownFormat, directories
+from services.retriever.indexer.concurrency import Undertakings
 from services.retriever.indexer.lock import WriterLock
 from services.retriever.indexer.log import CorruptLog
 from services.retriever.indexer.publisher import Recipe
@@ -21,19 +22,24 @@ class Library:
 
     def __init__(self, collections_path: Path, recipe: Recipe) -> None:
         """Take the lock and replay every log. Raises ConfigError. Blocks."""
-        collections_path.mkdir(parents=True, exist_ok=True)
         self._collections_path = collections_path
         self._recipe = recipe
-        self._lock = WriterLock(collections_path)
+        self._lock = _lock(collections_path)
         self._log_thread = SingleThread("log")
         self._creating = asyncio.Lock()
+        self._creations = Undertakings()
         try:
             self._writer_by_name = {
-                collection.name: self._open_blocking(collection) for collection in every(collections_path)
+                collection.name: self._open_blocking(collection)
+                for collection in directories(collections_path)
+                if collection.exists()
             }
         except (CorruptLog, UnknownFormat) as error:
             self._lock.release()
             raise ConfigError(str(error)) from error
+        except OSError as error:
+            self._lock.release()
+            raise _unwritable(collections_path, error) from error
 
     def writer(self, name: str) -> CollectionWriter | None:
         return self._writer_by_name.get(name)
@@ -42,7 +48,13 @@ class Library:
         return sorted(self._writer_by_name)
 
     async def create(self, name: str, analyzer: Analyzer) -> CollectionWriter:
-        """The collection of that name, made if it was not there. Raises OSError."""
+        """The collection of that name, made if it was not there. Raises OSError.
+
+        A caller that leaves does not stop it.
+        """
+        return await asyncio.shield(self._creations.begin(self._create(name, analyzer)))
+
+    async def _create(self, name: str, analyzer: Analyzer) -> CollectionWriter:
         async with self._creating:
             if name not in self._writer_by_name:
                 self._writer_by_name[name] = await asyncio.to_thread(self._create_blocking, name, analyzer)
@@ -50,6 +62,7 @@ class Library:
 
     async def close(self) -> None:
         """Finish what is being written, and let another process write."""
+        await self._creations.finish()
         for writer in self._writer_by_name.values():
             await writer.close()
         self._log_thread.close()
@@ -62,3 +75,15 @@ class Library:
 
     def _open_blocking(self, collection: Collection) -> CollectionWriter:
         return CollectionWriter(collection, self._recipe, self._log_thread)
+
+
+def _lock(collections_path: Path) -> WriterLock:
+    try:
+        collections_path.mkdir(parents=True, exist_ok=True)
+        return WriterLock(collections_path)
+    except OSError as error:
+        raise _unwritable(collections_path, error) from error
+
+
+def _unwritable(collections_path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"collections_path {collections_path}: cannot be written ({error.strerror})")

@@ -11,8 +11,8 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +27,16 @@ HEADER = struct.Struct("<4sIIQ")
 LENGTHS = struct.Struct("<II")
 """Bytes of the record's JSON and of its vectors."""
 FILE_NAME = "000001.log"
+KIND = "upsert/1"
+"""Names what a record is and how it is written. Change it when that changes: a reader refuses another."""
 
 
 class CorruptLog(Exception):
     """An acknowledged record cannot be read. Names the file and the offset."""
+
+
+class UnknownKind(Exception):
+    """A whole record that other software wrote."""
 
 
 @dataclass(frozen=True)
@@ -63,24 +69,27 @@ class _Frame:
 class Log:
     """One collection's. Appends come from one thread at a time; reads from any."""
 
-    def __init__(self, directory: Path) -> None:
-        """Open it, or begin it, and drop what a crash left unfinished at its end. Raises CorruptLog. Blocks."""
+    def __init__(self, directory: Path, replay: Callable[[Location, Upsert], None]) -> None:
+        """Open it, or begin it; `replay` gets every record, oldest first. What a crash left at its end is dropped.
+
+        Raises CorruptLog, OSError. Blocks.
+        """
         self._path = directory / FILE_NAME
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        durable.sync_directory(directory)
         self.end = 0
         """Offset after the last acknowledged frame."""
-        for frame in self._frames():
-            self.end = frame.location.offset + frame.location.length
-        self._cut()
+        try:
+            durable.sync_directory(directory)
+            for frame in self._frames():
+                replay(frame.location, self._decoded(frame))
+                self.end = frame.location.offset + frame.location.length
+            self._cut()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         os.close(self._descriptor)
-
-    def __iter__(self) -> Iterator[tuple[Location, Upsert]]:
-        """Every record, oldest first."""
-        for frame in self._frames():
-            yield frame.location, _decode(frame.record)
 
     def append(self, records: Sequence[Upsert]) -> list[Location]:
         """Write records as one group; on disk when this returns. Blocks.
@@ -104,10 +113,16 @@ class Log:
     def read(self, location: Location) -> Upsert:
         """The record there. Raises CorruptLog. Blocks."""
         data = os.pread(self._descriptor, location.length, location.offset)
-        frame = _parse(data, 0)
+        frame = _parse(data, location.offset)
         if frame is None:
             raise CorruptLog(f"{self._path}: the record at {location.offset} is damaged")
-        return _decode(frame.record)
+        return self._decoded(frame)
+
+    def _decoded(self, frame: _Frame) -> Upsert:
+        try:
+            return _decode(frame.record)
+        except UnknownKind as error:
+            raise CorruptLog(f"{self._path}: the record at {frame.location.offset} {error}") from None
 
     def _frames(self) -> Iterator[_Frame]:
         """Whole frames up to the first that is not. Raises CorruptLog if that one had been acknowledged."""
@@ -162,12 +177,20 @@ def _crc(record: bytes, group: int) -> int:
 
 
 def _encode(record: Upsert) -> bytes:
+    """What passages share is written once: a record is in proportion to its document."""
+    number_by_place: dict[tuple[str, tuple[str, ...], str], int] = {}
+    passages = []
+    for passage in record.passages:
+        place = (passage.title, passage.heading_path, passage.uri)
+        number = number_by_place.setdefault(place, len(number_by_place))
+        passages.append([passage.passage_id, number, passage.text, passage.page, passage.start, passage.end])
     fields = {
-        "kind": "upsert",
+        "kind": KIND,
         "document_id": record.document_id,
         "content_hash": record.content_hash,
         "made_by": record.made_by,
-        "passages": [asdict(passage) for passage in record.passages],
+        "places": list(number_by_place),
+        "passages": passages,
     }
     text = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
     vectors = np.ascontiguousarray(record.vectors, dtype="<f4").tobytes()
@@ -177,8 +200,13 @@ def _encode(record: Upsert) -> bytes:
 def _decode(data: bytes) -> Upsert:
     text_length, _ = LENGTHS.unpack_from(data)
     fields = json.loads(data[LENGTHS.size : LENGTHS.size + text_length])
+    if fields.get("kind") != KIND:
+        raise UnknownKind(f"is of kind {fields.get('kind')}, this software reads {KIND}")
+    places = [(title, tuple(heading_path), uri) for title, heading_path, uri in fields["places"]]
     passages = tuple(
-        Passage(**{**passage, "heading_path": tuple(passage["heading_path"])}) for passage in fields["passages"]
+        Passage(passage_id, fields["document_id"], title, heading_path, text, uri, page, start, end)
+        for passage_id, number, text, page, start, end in fields["passages"]
+        for title, heading_path, uri in [places[number]]
     )
     vectors = np.frombuffer(data, dtype="<f4", offset=LENGTHS.size + text_length)
     return Upsert(

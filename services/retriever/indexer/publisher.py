@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +15,15 @@ import numpy as np
 
 from services.retriever import dense, durable, manifest, sparse
 from services.retriever.analyzer import Analyzer
-from services.retriever.collection import Collection, Pointer
-from services.retriever.dense import METRIC, DenseIndex
+from services.retriever.collection import Collection, CorruptPointer, Pointer
+from services.retriever.dense import FACTORY, METRIC, DenseIndex
 from services.retriever.fingerprint import Fingerprint
 from services.retriever.indexer.log import Location, Log, Upsert
 from services.retriever.manifest import Manifest
 from services.retriever.passage import Passage
 from services.retriever.version import DENSE_FILE, SPARSE_DIRECTORY
+
+logger = logging.getLogger(__name__)
 
 PARTIAL = ".partial"
 
@@ -32,7 +35,6 @@ class Recipe:
     encoder: Fingerprint
     splitter: Fingerprint
     dimension: int
-    index_factory: str
 
 
 def publish(
@@ -47,21 +49,42 @@ def publish(
 
     Whenever it is killed, the version published before stays published and readable. Raises OSError.
     """
-    pointer = collection.pointer()
-    index_version = pointer.index_version + 1 if pointer else 1
+    for leftover in collection.versions_path.glob(f".*{PARTIAL}"):  # of a publication that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    index_version = _next_version(collection)
     target = collection.version_path(index_version)
     beside = target.with_name(f".{target.name}{PARTIAL}")
-    for leftover in (beside, target):  # of a publication that was killed before its flip
-        shutil.rmtree(leftover, ignore_errors=True)
-    described = _write(beside, index_version, analyzer, log, locations, log_end, recipe)
-    data = described.to_json()
-    (beside / manifest.NAME).write_bytes(data)
-    durable.sync_tree(beside)
-    _verify(beside, described)
-    beside.rename(target)
-    durable.sync_directory(target.parent)
-    collection.flip(Pointer(index_version, hashlib.sha256(data).hexdigest()))
+    try:
+        described = _write(beside, index_version, analyzer, log, locations, log_end, recipe)
+        data = described.to_json()
+        (beside / manifest.NAME).write_bytes(data)
+        durable.sync_tree(beside)
+        _verify(beside, described)
+        beside.rename(target)
+        durable.sync_directory(target.parent)
+        collection.flip(Pointer(index_version, hashlib.sha256(data).hexdigest()))
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        if _pointed_at(collection) != index_version:
+            shutil.rmtree(target, ignore_errors=True)
+        raise
     return described
+
+
+def _next_version(collection: Collection) -> int:
+    """Above every number that is taken, published or not: what lies there may be somebody's."""
+    taken = [int(path.name) for path in collection.versions_path.iterdir() if path.name.isdecimal()]
+    return max([*taken, _pointed_at(collection)]) + 1
+
+
+def _pointed_at(collection: Collection) -> int:
+    """The published version's number; 0 when there is none, or nobody can tell."""
+    try:
+        pointer = collection.pointer()
+    except CorruptPointer as error:
+        logger.error("no published version", extra={"collection": collection.name, "reason": str(error)})
+        return 0
+    return pointer.index_version if pointer else 0
 
 
 def _write(
@@ -76,14 +99,14 @@ def _write(
     (directory / SPARSE_DIRECTORY).mkdir(parents=True)
     num_passages = sparse.write(directory / SPARSE_DIRECTORY, _passages(log, locations), analyzer)
     vectors = (record.vectors for record in _records(log, locations))
-    dense.write(directory / DENSE_FILE, vectors, recipe.dimension, recipe.index_factory)
+    dense.write(directory / DENSE_FILE, vectors, recipe.dimension)
     return Manifest(
         index_version=index_version,
         num_documents=len(locations),
         num_passages=num_passages,
         dimension=recipe.dimension,
         metric=METRIC,
-        index_factory=recipe.index_factory,
+        index_factory=FACTORY,
         analyzer=analyzer,
         encoder=recipe.encoder,
         splitter=recipe.splitter,

@@ -27,7 +27,7 @@ from services.retriever.indexer.publisher import Recipe
 from services.retriever.indexer.splitter import Document, Section, Splitter
 from services.retriever.indexer.store import Outcome, Store
 from services.retriever.indexer.writer import CollectionWriter, MadeByAnother, NothingStored
-from services.retriever.service import load_encoder
+from services.retriever.loader import load_encoder
 from trivium.v1 import indexer_pb2, indexer_pb2_grpc
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         encoder = await load_encoder(self._config, self._runtime, "passage")
         max_tokens = min(self._config.max_passage_tokens, encoder.max_text_tokens)
         splitter = Splitter(encoder.token_counter(), max_tokens)
-        recipe = Recipe(encoder.fingerprint, splitter.fingerprint, encoder.dimension, self._config.index_factory)
+        recipe = Recipe(encoder.fingerprint, splitter.fingerprint, encoder.dimension)
         self._library = await asyncio.to_thread(Library, self._config.collections_path, recipe)
         self._batcher = self._runtime.batcher(encoder)
         self._batcher.start()

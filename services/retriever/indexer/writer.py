@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chassis.executor import SingleThread
 from services.retriever import fingerprint, manifest
 from services.retriever.collection import Collection, CorruptPointer
-from services.retriever.indexer.concurrency import Turns
+from services.retriever.indexer.concurrency import Turns, Undertakings
 from services.retriever.indexer.log import Location, Log, Upsert
 from services.retriever.indexer.publisher import Recipe, publish
 from services.retriever.manifest import CorruptVersion, Manifest
@@ -50,15 +51,17 @@ class CollectionWriter:
         self.num_passages = 0
         self.published = _published(collection)
         self._recipe = recipe
-        self._log = Log(collection.log_path)
         self._log_thread = log_thread
         self._stored: dict[str, Stored] = {}
+        self._stored_end = 0
+        """Offset in the log up to which `_stored` holds it. The log's own end is ahead of it during a commit."""
         self._unpublished: set[str] = set()
         self._pending: list[tuple[Upsert, asyncio.Future[None]]] = []
         self._committing: asyncio.Task[None] | None = None
+        self._publications = Undertakings()
         self._publishing = asyncio.Lock()
-        for location, record in self._log:
-            self._apply(record, location)
+        self._next_publication: asyncio.Task[Manifest] | None = None
+        self._log = Log(collection.log_path, self._apply)
 
     @property
     def num_documents(self) -> int:
@@ -91,24 +94,20 @@ class CollectionWriter:
     async def publish(self) -> Manifest:
         """The version that holds all that is stored: a new one, or the published one if it does already.
 
+        A caller that leaves does not stop it. Those that come while one is written share the next.
+
         Raises NothingStored, MadeByAnother, OSError.
         """
-        async with self._publishing:
-            if not self._stored:
-                raise NothingStored
-            if others := sum(stored.made_by != self.made_by for stored in self._stored.values()):
-                raise MadeByAnother(others)
-            if not (self.published and self._is_as_would_be(self.published)):
-                self.published = await self._publish()
-                self._forget_published(self.published.log_end)
-            return self.published
+        if self._next_publication is None:
+            self._next_publication = self._publications.begin(self._publish())
+        return await asyncio.shield(self._next_publication)
 
     async def close(self) -> None:
         """Finish what is being written."""
         if self._committing:
             await asyncio.wait([self._committing])
-        async with self._publishing:
-            self._log.close()
+        await self._publications.finish()
+        self._log.close()
 
     async def _commit(self) -> None:
         while self._pending:
@@ -120,28 +119,42 @@ class CollectionWriter:
                 _settle(group, error)
                 continue
             for record, location in zip(records, locations, strict=True):
-                self._apply(record, location)
+                self._apply(location, record)
             _settle(group, None)
         self._committing = None
 
-    def _apply(self, record: Upsert, location: Location) -> None:
+    def _apply(self, location: Location, record: Upsert) -> None:
         if before := self._stored.get(record.document_id):
             self.num_passages -= before.num_passages
         self.num_passages += len(record.passages)
         self._stored[record.document_id] = Stored(location, record.content_hash, record.made_by, len(record.passages))
+        self._stored_end = location.offset + location.length
         if self.published is None or location.offset >= self.published.log_end:
             self._unpublished.add(record.document_id)
 
-    def _is_as_would_be(self, published: Manifest) -> bool:
-        recipe = Recipe(published.encoder, published.splitter, published.dimension, published.index_factory)
-        return recipe == self._recipe and published.log_end == self._log.end
-
     async def _publish(self) -> Manifest:
+        async with self._publishing:
+            self._next_publication = None  # who comes from now on may have stored more
+            stored, log_end = dict(self._stored), self._stored_end
+            self.published = await asyncio.to_thread(self._publish_blocking, stored, log_end)
+            self._forget_published(self.published.log_end)
+            return self.published
+
+    def _publish_blocking(self, stored: Mapping[str, Stored], log_end: int) -> Manifest:
         """Rows are in the order of document ids: the same documents give the same version, however they came."""
-        locations = [self._stored[document_id].location for document_id in sorted(self._stored)]
-        return await asyncio.to_thread(
-            publish, self.collection, self.settings.analyzer, self._log, locations, self._log.end, self._recipe
-        )
+        if not stored:
+            raise NothingStored
+        if others := sum(one.made_by != self.made_by for one in stored.values()):
+            raise MadeByAnother(others)
+        published = _published(self.collection)  # as it is on disk now, not as it was
+        if published and self._is_as_would_be(published, log_end) and _is_whole(self.collection, published):
+            return published
+        locations = [stored[document_id].location for document_id in sorted(stored)]
+        return publish(self.collection, self.settings.analyzer, self._log, locations, log_end, self._recipe)
+
+    def _is_as_would_be(self, published: Manifest, log_end: int) -> bool:
+        recipe = Recipe(published.encoder, published.splitter, published.dimension)
+        return recipe == self._recipe and published.log_end == log_end
 
     def _forget_published(self, log_end: int) -> None:
         self._unpublished = {
@@ -157,6 +170,15 @@ def _settle(group: list[tuple[Upsert, asyncio.Future[None]]], error: Exception |
             committed.set_exception(error)
         else:
             committed.set_result(None)
+
+
+def _is_whole(collection: Collection, published: Manifest) -> bool:
+    """Whether every file of the version is as it was written. Reads them all."""
+    try:
+        manifest.verify(collection.version_path(published.index_version), published)
+    except CorruptVersion:
+        return False
+    return True
 
 
 def _published(collection: Collection) -> Manifest | None:
