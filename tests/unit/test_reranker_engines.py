@@ -12,9 +12,10 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 
 from chassis import checkpoint
 from chassis.config import ConfigError
+from chassis.tokens import estimate_tokens
 from services.reranker.cross_encoder import MIN_PASSAGE_TOKENS, CrossEncoder
 from services.reranker.late_interaction import LateInteraction
-from services.reranker.pairs import Judgement, Pair, estimate_tokens, passage_text
+from services.reranker.pairs import Judgement, Pair, passage_text
 from services.reranker.service import Engine
 from tests.unit import seeded_rerankers as seeded
 
