@@ -80,16 +80,21 @@ async def service() -> ScriptedService:
 
 
 @pytest.fixture
-async def channel(service: ScriptedService) -> AsyncIterator[grpc.aio.Channel]:
+async def server(service: ScriptedService) -> AsyncIterator[tuple[grpc.aio.Server, int]]:
     interceptor = ServerInterceptor(Metrics(), DEFAULT_DEADLINE_S, max_deadline_s=2.0)
     interceptor.ready = True
     server = grpc.aio.server(interceptors=[interceptor], options=[("grpc.so_reuseport", 0)])
     rpc.add_GeneratorServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", interceptors=client_interceptors()) as channel:
-        yield channel
+    yield server, port
     await server.stop(0)
+
+
+@pytest.fixture
+async def channel(server: tuple[grpc.aio.Server, int]) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server[1]}", interceptors=client_interceptors()) as channel:
+        yield channel
 
 
 @pytest.fixture
@@ -201,6 +206,20 @@ async def test_a_reader_that_leaves_a_stream_ends_both_spans(stub: Stub, service
         break
     await asyncio.wait_for(service.cancelled.wait(), 2)
     await check_one_span_a_side("CANCELLED", "CANCELLED")
+
+
+@both_shapes
+async def test_a_server_that_stops_ends_both_spans(
+    server: tuple[grpc.aio.Server, int], stub: Stub, service: ScriptedService, act: Act
+) -> None:
+    task = asyncio.ensure_future(act(stub, "sleep", timeout=2))
+    await asyncio.sleep(0.15)
+    await server[0].stop(0)
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await task
+    assert raised.value.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
+    assert service.cancelled.is_set()
+    await check_one_span_a_side(raised.value.code().name, "CANCELLED")
 
 
 async def test_a_server_that_is_not_there_ends_the_client_span() -> None:
