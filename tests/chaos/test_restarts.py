@@ -124,12 +124,14 @@ def test_a_killed_reranker_is_left_out_and_named(pairs: Installation) -> None:
 
 
 def check_the_surviving_side(pairs: Installation, trace_id: str) -> None:
-    """The gateway ends the one span of the call that nobody answered, and says on its root what it left out."""
+    """The gateway ends the span of each call that nobody answered, and says on its root what it left out."""
     assert pairs.receiver is not None
     spans = pairs.receiver.wait_for(lambda spans: any(not span.parent_span_id for span in spans), trace_id)
-    (call,) = [span for span in spans if span.name == "trivium.v1.RerankerService/Rerank"]
-    assert (call.service, call.kind, call.status) == ("gateway", "CLIENT", "ERROR")
-    assert call.attributes["rpc.response.status_code"] == "UNAVAILABLE"
+    calls = [span for span in spans if span.name == "trivium.v1.RerankerService/Rerank"]
+    assert 1 <= len(calls) <= 2, "the call, and its one repetition"
+    for call in calls:
+        assert (call.service, call.kind, call.status) == ("gateway", "CLIENT", "ERROR")
+        assert call.attributes["rpc.response.status_code"] == "UNAVAILABLE"
     (root,) = [span for span in spans if not span.parent_span_id]
     assert [event.attributes["trivium.step"] for event in root.events if event.name == "trivium.degraded"] == [
         "DEGRADATION_RERANK_SKIPPED"
