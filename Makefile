@@ -4,6 +4,8 @@ UV = .tools/uv/bin/uv
 BIN = .venv/bin
 GENERATED = protos/trivium/v1
 export HF_HUB_OFFLINE = 1
+# Idle OpenMP threads sleep: spinning, they would slow down the processes that the tests start.
+export OMP_WAIT_POLICY = PASSIVE
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 .PHONY: demo test check format protos requirements tools clean
