@@ -157,3 +157,25 @@ class Backlog(Generic[Work]):
     def _find(self, entry: Entry[Work]) -> int:
         """The first chunk whose last entry is not ordered before `entry`."""
         return bisect.bisect_left(self._chunks, entry.rank, key=lambda chunk: chunk.entries[-1].rank)
+
+
+class Backlogs(Generic[Work]):
+    """One backlog for each class. Iterates in the order in which the classes go."""
+
+    def __init__(self) -> None:
+        self._backlog_by_priority: dict[Priority, Backlog[Work]] = {priority: Backlog() for priority in Priority}
+
+    def __len__(self) -> int:
+        """Entries that wait."""
+        return sum(len(backlog) for backlog in self)
+
+    def __iter__(self) -> Iterator[Backlog[Work]]:
+        return iter(self._backlog_by_priority.values())
+
+    def __getitem__(self, priority: Priority) -> Backlog[Work]:
+        return self._backlog_by_priority[priority]
+
+    @property
+    def next_priority(self) -> Priority:
+        """The class that the next batch comes from."""
+        return Priority.INTERACTIVE if self[Priority.INTERACTIVE] else Priority.BULK

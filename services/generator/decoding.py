@@ -80,7 +80,7 @@ class DecodingLoop:
         """Take nothing new, fail what waits as Unavailable, and let the running answer end. Idempotent."""
         self._queue.close()
         if self._task:
-            await self._task
+            await asyncio.wait([self._task])
 
     async def answer(
         self, prompt: Prompt, sampling: Sampling, deadline: Deadline

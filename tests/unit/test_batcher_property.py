@@ -107,7 +107,7 @@ class WatchedQueue(Queue[Item]):
 
     def take(self, max_tokens: int) -> list[Entry[Item]]:
         taken = super().take(max_tokens)
-        waiting = {priority: list(backlog) for priority, backlog in self._backlogs.items()}
+        waiting = {priority: list(self._backlogs[priority]) for priority in Priority}
         if not taken:
             assert not any(waiting.values()), "nothing handed out although something waits"
             return taken
@@ -248,7 +248,8 @@ def _check_outcome(traffic: Traffic, call: Call, outcome: str) -> None:
 
 def _check_sums(world: World) -> None:
     statistics, queue = world.queue.statistics, world.queue
-    assert queue.depth == queue.queued_tokens == 0
+    assert queue.depth == 0
+    assert not any(backlog.tokens for backlog in queue._backlogs)
     assert not queue._in_hand
     dropped = {reason: statistics[reason] for reason in ("cancelled", "expired", "hopeless", "draining")}
     assert statistics["submitted"] == sum(call.group_size for call in world.traffic.calls)

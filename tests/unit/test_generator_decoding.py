@@ -229,12 +229,12 @@ async def test_what_cannot_be_in_time_is_refused_at_once() -> None:
 
 
 async def test_answers_are_expected_to_be_as_long_as_those_before() -> None:
-    async with running(Counting()) as it:
-        await it.text(SPEECH, 10)
-        task = asyncio.create_task(it.text(SPEECH, 5_000))
-        await asyncio.sleep(0)
-        assert it.queue.queued_tokens == SPEECH.num_padded_tokens + 10
-        task.cancel()
+    async with running(Counting(step_s=0.005)) as it:
+        for _ in range(3):
+            await it.text(SPEECH, 20)
+        # 5,000 tokens would take 25 s.
+        async with contextlib.aclosing(it.loop.answer(SPEECH, Sampling(5_000), Deadline.after(2))) as answer:
+            assert isinstance(await anext(answer), Step)
 
 
 async def test_closing_fails_what_waits_and_lets_the_running_answer_end() -> None:
@@ -265,4 +265,5 @@ async def test_a_loop_that_dies_leaves_nobody_waiting() -> None:
     for caller in (runs, waits, asyncio.create_task(it.text(SPEECH, 1))):
         with pytest.raises(Unavailable):
             await asyncio.wait_for(caller, 5)
+    await it.loop.close()
     it.device.close()

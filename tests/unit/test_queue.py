@@ -169,6 +169,20 @@ def test_a_group_larger_than_the_queue_goes_when_nothing_waits_and_never_on_top(
     simulated(test())
 
 
+def test_a_group_larger_than_the_queue_waits_for_its_own_class_alone() -> None:
+    async def test() -> None:
+        waiting = queue(max_entries=10)
+        for _ in range(10):
+            waiting.submit("b", cost=1, deadline=NEVER, priority=Priority.BULK)
+        waiting.submit_many(["x"] * 11, costs=[1] * 11, deadline=NEVER)
+        for priority in Priority:
+            with pytest.raises(Overloaded):
+                waiting.submit_many(["y"] * 11, costs=[1] * 11, deadline=NEVER, priority=priority)
+        assert waiting.depth == 21
+
+    simulated(test())
+
+
 def test_a_full_queue_refuses() -> None:
     async def test() -> None:
         waiting = queue(max_entries=2)
