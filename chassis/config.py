@@ -12,6 +12,7 @@ import os
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
@@ -19,6 +20,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 Config = TypeVar("Config", bound="ServerConfig")
 
 MAX_PORT = 65_535
+TLS_FIELDS = ("tls_certificate_path", "tls_key_path", "tls_ca_path")
 
 
 def _host_and_port(address: str) -> str:
@@ -46,6 +48,9 @@ class ServerConfig:
     metrics_address: Address = "127.0.0.1:0"
     """Where Prometheus reads `/metrics`: `host:port`. Port 0 takes a free one."""
 
+    health_address: Address = "127.0.0.1:0"
+    """Where probes ask for health over plain gRPC: `host:port`. Port 0 takes a free one."""
+
     reflection: bool = False
     """Serve gRPC reflection, for grpcurl and its kin."""
 
@@ -69,6 +74,16 @@ class ServerConfig:
 
     drain_grace_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
     """Seconds that running calls get to end at shutdown. Less than `max_deadline_s` may cut answers off."""
+
+    tls_certificate_path: Path | None = None
+    """PEM file of this process's certificate. With the three `tls_` files gRPC is mutual TLS: peers must show a
+    certificate too. They are read again when they change. Health port and `/metrics` stay plain."""
+
+    tls_key_path: Path | None = None
+    """PEM file of the certificate's private key, not encrypted."""
+
+    tls_ca_path: Path | None = None
+    """PEM file of the authorities that peers' certificates must come from."""
 
     otlp_endpoint: str = ""
     """OTLP receiver for spans over gRPC: `http://host:port`. Empty exports none."""
@@ -116,14 +131,16 @@ def load(config_class: type[Config], prefix: str, environ: Mapping[str, str] = o
     hints = typing.get_type_hints(config_class)
     values: dict[str, Any] = {}
     for field, variable in variable_by_field.items():
-        if variable in environ:
+        if variable in environ and not (environ[variable] == "" and _is_optional(hints[field])):
             values[field] = parts(environ[variable]) if _is_tuple(hints[field]) else environ[variable]
     try:
-        return TypeAdapter(config_class).validate_python(values)
+        config = TypeAdapter(config_class).validate_python(values)
     except ValidationError as error:
         raise ConfigError(
             "; ".join(f"{variable_by_field[str(one['loc'][0])]}: {one['msg']}" for one in error.errors())
         ) from None
+    refuse_partial_tls(config, variable_by_field)
+    return config
 
 
 def refuse_unknown(known: set[str], prefix: str, environ: Mapping[str, str]) -> None:
@@ -139,6 +156,14 @@ def refuse_unknown(known: set[str], prefix: str, environ: Mapping[str, str]) -> 
         )
 
 
+def refuse_partial_tls(config: ServerConfig, variable_by_field: Mapping[str, str]) -> None:
+    """Raises ConfigError, naming what is missing, when some of the three TLS files are named and others not."""
+    missing = [field for field in TLS_FIELDS if getattr(config, field) is None]
+    if 0 < len(missing) < len(TLS_FIELDS):
+        names = ", ".join(variable_by_field[field] for field in missing)
+        raise ConfigError(f"{names}: missing; TLS needs certificate, key and CA, or none of them")
+
+
 def parts(text: str) -> tuple[str, ...]:
     """The comma-separated parts of a variable, stripped; none for an empty one."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
@@ -146,3 +171,7 @@ def parts(text: str) -> tuple[str, ...]:
 
 def _is_tuple(hint: object) -> bool:
     return typing.get_origin(hint) is tuple
+
+
+def _is_optional(hint: object) -> bool:
+    return type(None) in typing.get_args(hint)

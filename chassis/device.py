@@ -6,22 +6,42 @@ process will.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from chassis.config import ConfigError
+
+logger = logging.getLogger(__name__)
+
+MIG_NAME = re.compile(r" MIG (\d+c\.)?\d+g\.\d+gb")
+"""How the driver ends the name of a slice of a GPU: `NVIDIA H100 80GB HBM3 MIG 1g.10gb`."""
+
+ADVICE = (
+    "give the container one (Kubernetes: resources.limits nvidia.com/gpu: 1, the chart's gpu.count; elsewhere"
+    " CUDA_VISIBLE_DEVICES), or set device_exclusive to false"
+)
+
+
+class NoDriver(Exception):
+    """There is no CUDA driver to ask, or it refuses. The text says why."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """A resolved device. `torch_name` is `cpu` or `cuda:N`; `uuid` is the GPU's, empty for a CPU."""
+    """A resolved device. `torch_name` is `cpu` or `cuda:N`; `uuid` and `name` are the GPU's, empty for a CPU.
+
+    A MIG slice has a uuid of its own, `MIG-…`, by which NVML finds the slice and not the GPU around it.
+    """
 
     torch_name: str
     uuid: str = ""
+    name: str = ""
 
     @property
     def is_gpu(self) -> bool:
@@ -36,38 +56,56 @@ def resolve(setting: str, exclusive: bool) -> Device:
     named = re.fullmatch(r"cuda:(\d{1,3})", setting)
     if setting not in ("cpu", "auto") and not named:
         raise ConfigError(f"device {setting!r}: expected cpu, auto or cuda:N")
-    gpus = visible_gpus() if setting != "cpu" or exclusive else []
+    if setting == "cpu" and not exclusive:
+        return Device("cpu")
+    gpus, seen = _look()
     if exclusive and len(gpus) != 1:
-        raise ConfigError(f"device_exclusive: exactly one GPU must be visible, the CUDA driver shows {len(gpus)}")
-    if named:
-        if int(named[1]) >= len(gpus):
-            raise ConfigError(f"device {setting}: the CUDA driver shows {len(gpus)} GPUs; it is not there")
-        return gpus[int(named[1])]
-    return gpus[0] if setting == "auto" and gpus else Device("cpu")
+        raise ConfigError(f"device_exclusive: exactly one GPU must be visible, {seen}; {ADVICE}")
+    if named and int(named[1]) >= len(gpus):
+        raise ConfigError(f"device {setting}: it is not there, {seen}")
+    if setting == "auto" and not gpus:
+        logger.info("no GPU", extra={"reason": seen})
+    number = int(named[1]) if named else 0
+    return gpus[number] if gpus and setting != "cpu" else Device("cpu")
 
 
 def visible_gpus() -> list[Device]:
-    """The GPUs that the CUDA driver shows this process, in its order. Empty without a driver."""
+    """The GPUs that the CUDA driver shows this process, in its order. Raises NoDriver."""
     try:
         from cuda.bindings import driver
     except ImportError:
-        return []
+        raise NoDriver("cuda-bindings is not installed") from None
     try:
         error, *_ = driver.cuInit(0)
     except RuntimeError:  # the bindings' answer when libcuda is not installed
-        return []
+        raise NoDriver("the CUDA driver's library (libcuda) is not here") from None
     if error != driver.CUresult.CUDA_SUCCESS:
-        return []
+        raise NoDriver(f"the CUDA driver answers {error.name}")
     _, count = driver.cuDeviceGetCount()
-    return [Device(f"cuda:{number}", _uuid(driver.cuDeviceGet(number)[1])) for number in range(count)]
+    return [_describe(driver, number) for number in range(count)]
 
 
-def _uuid(handle: object) -> str:
-    from cuda.bindings import driver
+def _describe(driver: Any, number: int) -> Device:
+    _, handle = driver.cuDeviceGet(number)
+    _, raw_name = driver.cuDeviceGetName(128, handle)
+    _, uuid = driver.cuDeviceGetUuid(handle)  # of a MIG slice, the slice's own
+    name, digits = raw_name.partition(b"\0")[0].decode(), bytes(uuid.bytes).hex()
+    prefix = "MIG" if MIG_NAME.search(name) else "GPU"
+    parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
+    return Device(f"cuda:{number}", "-".join((prefix, *parts)), name)
 
-    _, uuid = driver.cuDeviceGetUuid(handle)
-    digits = bytes(uuid.bytes).hex()
-    return f"GPU-{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+def _look() -> tuple[Sequence[Device], str]:
+    """The visible GPUs, and in words what is to be seen."""
+    try:
+        gpus = visible_gpus()
+    except NoDriver as error:
+        gpus, seen = [], str(error)
+    else:
+        listed = ", ".join(f"{gpu.torch_name} {gpu.uuid} ({gpu.name})" for gpu in gpus)
+        seen = f"the CUDA driver shows {len(gpus)}: {listed}" if gpus else "the CUDA driver shows none"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return gpus, seen if visible is None else f"{seen} (CUDA_VISIBLE_DEVICES is {visible!r})"
 
 
 def num_threads(cgroup: Path = Path("/sys/fs/cgroup"), environ: Mapping[str, str] = os.environ) -> int:

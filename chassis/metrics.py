@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from chassis.device import Device
+
+logger = logging.getLogger(__name__)
+
+Reading = tuple[str, str, Callable[[], float]]
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -51,6 +60,11 @@ class Metrics:
         return Gauge("trivium_index_version", "Version being served.", ["collection"], registry=self.registry)
 
     @cached_property
+    def degraded(self) -> Counter:
+        """Labels: step."""
+        return Counter("trivium_degraded", "Replies that went without a step.", ["step"], registry=self.registry)
+
+    @cached_property
     def time_to_first_token(self) -> Histogram:
         """Seconds from arrival to the first text delta."""
         return Histogram(
@@ -70,28 +84,33 @@ class Metrics:
             registry=self.registry,
         )
 
-    def observe_device(self, uuid: str) -> None:
-        """Show the GPU's memory and utilisation, read by NVML at each scrape. Labels: device (its uuid)."""
+    def show_device(self, device: Device) -> None:
+        """Say where the process computes; of a GPU also memory and utilisation, read by NVML at each scrape.
+
+        What NVML cannot read of this device (utilisation of a MIG slice) is left out.
+        """
+        labels = ["device", "uuid", "name"]
+        info = Gauge("trivium_device_info", "Where the process computes; always 1.", labels, registry=self.registry)
+        info.labels(device=device.torch_name, uuid=device.uuid, name=device.name).set(1)
+        if not device.is_gpu:
+            return
         import pynvml
 
-        pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        readings: dict[str, tuple[str, Callable[[], float]]] = {
-            "trivium_device_memory_used_bytes": (
-                "Memory in use on the GPU, by anybody.",
-                lambda: float(pynvml.nvmlDeviceGetMemoryInfo(handle).used),
-            ),
-            "trivium_device_memory_total_bytes": (
-                "Memory of the GPU.",
-                lambda: float(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
-            ),
-            "trivium_device_utilisation_ratio": (
-                "Share of the last sampling period in which a kernel ran.",
-                lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100,
-            ),
-        }
-        for name, (text, read) in readings.items():
-            Gauge(name, text, ["device"], registry=self.registry).labels(device=uuid).set_function(read)
+        try:
+            pynvml.nvmlInit()
+            handle = pynvml.nvmlDeviceGetHandleByUUID(device.uuid)
+        except pynvml.NVMLError as error:
+            logger.warning("NVML does not know the device", extra={"uuid": device.uuid, "reason": str(error)})
+            return
+        self._show_readings(device.uuid, _readings(handle))
+
+    def _show_readings(self, uuid: str, readings: Sequence[Reading]) -> None:
+        for name, text, read in readings:
+            if math.isnan(read()):
+                logger.info("NVML cannot read this of the device", extra={"uuid": uuid, "metric": name})
+            else:
+                gauge = Gauge(name, text, ["uuid"], registry=self.registry)
+                gauge.labels(uuid=uuid).set_function(read)
 
     def serve(self, address: str) -> int:
         """Serve `/metrics` at `host:port` on a thread of its own. Returns the port. Raises OSError."""
@@ -99,6 +118,34 @@ class Metrics:
         server, _ = start_http_server(int(port), addr=host.strip("[]"), registry=self.registry)
         bound_port: int = server.server_port
         return bound_port
+
+
+def _readings(handle: Any) -> list[Reading]:
+    """What NVML tells of a GPU or a MIG slice: name, text, and how to read it. NaN where it cannot be read."""
+    import pynvml
+
+    def memory(part: str) -> Callable[[], float]:
+        return _tolerant(lambda: float(getattr(pynvml.nvmlDeviceGetMemoryInfo(handle), part)))
+
+    utilisation = _tolerant(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100)
+    return [
+        ("trivium_device_memory_used_bytes", "Memory in use on the GPU, by anybody.", memory("used")),
+        ("trivium_device_memory_total_bytes", "Memory of the GPU.", memory("total")),
+        ("trivium_device_utilisation_ratio", "Share of the last sampling period in which a kernel ran.", utilisation),
+    ]
+
+
+def _tolerant(read: Callable[[], float]) -> Callable[[], float]:
+    """NaN in place of an NVML error: a GPU that fell off its bus must not take the other metrics along."""
+    import pynvml
+
+    def read_or_nan() -> float:
+        try:
+            return read()
+        except pynvml.NVMLError:
+            return math.nan
+
+    return read_or_nan
 
 
 class QueueMetrics:

@@ -45,8 +45,7 @@ class Runtime:
         self._device_thread = self._thread("device")
         if self.device is not None:
             self.metrics.queue  # noqa: B018 (shown from now on, though no queue is there yet)
-        if self.device is not None and self.device.is_gpu:
-            self.metrics.observe_device(self.device.uuid)
+            self.metrics.show_device(self.device)
 
     def queue(self) -> Queue[Any]:
         """A queue before the device. Metrics and traces see it."""

@@ -15,20 +15,19 @@ from typing import Any, NoReturn, Protocol
 
 import grpc
 from google.protobuf import descriptor_pool
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from opentelemetry.sdk.trace import TracerProvider
 
 from chassis import device, telemetry
 from chassis.config import Config, ConfigError, ModelConfig, ServerConfig, load
+from chassis.health import NOT_SERVING, SERVING, Health, HealthPort, LoopWatch
 from chassis.interceptors import ServerInterceptor
 from chassis.metrics import Metrics
 from chassis.reflection import serve_reflection
 from chassis.runtime import Runtime
+from chassis.tls import IdentityFiles, server_credentials
 
 logger = logging.getLogger(__name__)
-
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-SERVING = health_pb2.HealthCheckResponse.SERVING
 
 LAG_INTERVAL_S = 0.25
 """How often the event loop's lag is measured, seconds."""
@@ -94,17 +93,28 @@ class _Process:
         self._interceptor = ServerInterceptor(
             self._metrics, config.default_deadline_s, config.max_deadline_s, config.max_concurrent_calls
         )
-        self._health = _Health()
+        self._health = Health()
+        self._loop_watch = LoopWatch()
+        self._health_port = HealthPort(self._loop_watch)
         self._told_to_stop = asyncio.Event()
 
     async def live(self, build: Callable[[Runtime], Service]) -> None:
+        # First of all, so that probes are answered while models are imported and loaded.
+        health_port = self._health_port.start(self._config.health_address)
+        try:
+            await self._live(build, health_port)
+        finally:
+            self._health_port.stop()
+
+    async def _live(self, build: Callable[[Runtime], Service], health_port: int) -> None:
         chosen = None
         if isinstance(self._config, ModelConfig):
             chosen = device.resolve(self._config.device, self._config.device_exclusive)
+            logger.info("device", extra={"device": chosen.torch_name, "uuid": chosen.uuid, "device_name": chosen.name})
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stop)
         server = self._server()
-        port = _bind(server, self._config.listen_address)
+        port = _bind(server, self._config)
         replica = f"{socket.gethostname()}:{port}"
         traces = telemetry.configure_tracing(self._name, replica, self._config)
         runtime = Runtime(self._name, replica, self._config, self._metrics, chosen)
@@ -114,8 +124,9 @@ class _Process:
         self._register_tools(server, service)
         metrics_port = _serve_metrics(self._metrics, self._config.metrics_address)
         await server.start()
-        logger.info("listening", extra={"port": port, "metrics_port": metrics_port, "pid": os.getpid()})
-        async with _lag_measured(self._metrics):
+        ports = {"port": port, "metrics_port": metrics_port, "health_port": health_port}
+        logger.info("listening", extra={**ports, "pid": os.getpid()})
+        async with _lag_measured(self._metrics, self._loop_watch):
             try:
                 await self._serve(server, service)
             finally:
@@ -138,6 +149,7 @@ class _Process:
         try:
             starting.result()
             self._interceptor.ready = True
+            self._loop_watch.begin()
             await self._set_health(service, SERVING)
             logger.info("serving", extra={"seconds": round(time.perf_counter() - began, 3)})
             await stopping
@@ -147,6 +159,7 @@ class _Process:
 
     async def _drain(self, server: grpc.aio.Server, service: Service) -> None:
         was_ready = self._interceptor.ready
+        self._loop_watch.end()
         await self._set_health(service, NOT_SERVING)
         if was_ready:
             logger.info("draining")
@@ -185,31 +198,16 @@ class _Process:
     async def _set_health(self, service: Service, status: Any) -> None:
         for name in ("", service.full_name):
             await self._health.set(name, status)
+            self._health_port.set(name, status)
         self._metrics.ready.set(status == SERVING)
 
 
-class _Health(health.aio.HealthServicer):
-    """Health whose Watch streams can be ended: an open one would hold the drain for its whole grace."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._ended = asyncio.Event()
-
-    def end_watches(self) -> None:
-        self._ended.set()
-
-    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 (the contract's name)
-        tasks = [asyncio.create_task(super().Watch(request, context)), asyncio.create_task(self._ended.wait())]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-
-
-def _bind(server: grpc.aio.Server, address: str) -> int:
+def _bind(server: grpc.aio.Server, config: ServerConfig) -> int:
+    address, files = config.listen_address, IdentityFiles.of(config)
     try:
-        return server.add_insecure_port(address)
+        if files is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, server_credentials(files))
     except RuntimeError as error:
         raise ConfigError(f"listen_address {address}: cannot be bound ({error})") from None
 
@@ -227,12 +225,13 @@ def _flush(traces: TracerProvider) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _lag_measured(metrics: Metrics) -> AsyncIterator[None]:
+async def _lag_measured(metrics: Metrics, watch: LoopWatch) -> AsyncIterator[None]:
     async def measure() -> None:
         while True:
             began = time.perf_counter()
             await asyncio.sleep(LAG_INTERVAL_S)
             metrics.event_loop_lag.set(max(0.0, time.perf_counter() - began - LAG_INTERVAL_S))
+            watch.beat()
 
     task = asyncio.create_task(measure())
     try:

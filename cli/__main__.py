@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from trivium.v1 import gateway_pb2
 
 app = typer.Typer(
@@ -27,12 +30,31 @@ TopK = Annotated[int | None, typer.Option(help="How many passages are kept. [def
 Timeout = Annotated[float, typer.Option(help="Seconds the whole question may take.", min=0.001)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
+TLS_CERTIFICATE, TLS_KEY, TLS_CA = (f"TRIVIUM_TLS_{name}_PATH" for name in ("CERTIFICATE", "KEY", "CA"))
+"""Whoever opens a channel reads them (cli/connection.py). The options below are other names for them."""
+
+
+@app.callback()
+def connect_securely(
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="Our certificate, PEM. With all three: mutual TLS.", envvar=TLS_CERTIFICATE)
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.", envvar=TLS_KEY)] = None,
+    tls_ca: Annotated[Path | None, typer.Option(help="The servers' authority, PEM.", envvar=TLS_CA)] = None,
+) -> None:
+    for variable, path in ((TLS_CERTIFICATE, tls_certificate), (TLS_KEY, tls_key), (TLS_CA, tls_ca)):
+        if path is not None:
+            os.environ[variable] = str(path)
+
 
 @app.command()
 def up(
     data: Annotated[Path, typer.Option(help="Folder of the collections; made if missing.")] = Path("trivium-data"),
     port_base: Annotated[
-        int, typer.Option(help="The gateway's port; the other four follow, metrics 100 above.", min=1, max=65_400)
+        int,
+        typer.Option(
+            help="The gateway's port; the other four follow, metrics 100 above, health 200.", min=1, max=65_300
+        ),
     ] = 7_000,
     free_ports: Annotated[bool, typer.Option("--free-ports", help="Take any free ports instead.")] = False,
     device: Annotated[str, typer.Option(help="Where the models run: auto, cpu, cuda:0 …")] = "auto",
@@ -136,6 +158,78 @@ def demo() -> None:
         raise typer.Exit(0 if demo(DOCUMENTS, QUESTIONS, Console()) else 1)
 
 
+@app.command()
+def doctor(
+    gateway: Annotated[str, typer.Option(help="The gateway's gRPC address.", envvar="TRIVIUM_GATEWAY")] = "",
+    retriever: Annotated[str, typer.Option(help="The retrievers: host:port, dns:///name:port, ipv4:a:p,b:p.")] = "",
+    reranker: Annotated[str, typer.Option(help="The rerankers, likewise.")] = "",
+    generator: Annotated[str, typer.Option(help="The generators, likewise.")] = "",
+    indexer: Annotated[str, typer.Option(help="The indexer's gRPC address.", envvar="TRIVIUM_INDEXER")] = "",
+    metrics: Annotated[list[str] | None, typer.Option(help="host:port of a /metrics; may be repeated.")] = None,
+    question: Annotated[str, typer.Option(help="Ask it, and look at all that the answer must carry.")] = "",
+    expect_source: Annotated[str, typer.Option(help="Part of a uri or document id that the answer must cite.")] = "",
+    collection: Collection = "default",
+    timeout: Annotated[float, typer.Option(help="Seconds for each connection and each small call.", min=0.1)] = 5.0,
+    answer_timeout: Annotated[float, typer.Option(help="Seconds that the question may take.", min=0.1)] = 30.0,
+    json: Json = False,
+) -> None:
+    """Check this container and what it can reach, and say what to do about what is wrong.
+
+    Without addresses, those in the environment of the process whose container this is are checked, or else those
+    of `trivium up`. The exit status is 1 when a check fails.
+    """
+    from cli.checks.plan import Order
+    from cli.doctor import doctor
+
+    addresses = {
+        "gateway": gateway,
+        "retriever": retriever,
+        "reranker": reranker,
+        "generator": generator,
+        "indexer": indexer,
+    }
+    order = Order(addresses, metrics or [], question, expect_source, collection, timeout, answer_timeout)
+    raise typer.Exit(0 if doctor(order, _console(json), json) else 1)
+
+
+@app.command()
+def load(
+    question: Annotated[list[str], typer.Option(help="What to ask; may be repeated, then in turn.")],
+    gateway: Gateway = "127.0.0.1:7000",
+    rps: Annotated[float, typer.Option(help="Questions sent a second, whether or not they are answered.", min=0.1)] = 5,
+    duration: Annotated[float, typer.Option(help="Seconds for which they are sent.", min=1, max=3_600)] = 30,
+    timeout: Annotated[float, typer.Option(help="Seconds that one question may take.", min=0.1, max=600)] = 10,
+    collection: Collection = "default",
+    top_k: TopK = None,
+    connections: Annotated[int, typer.Option(help="To how many connections they are spread.", min=1, max=100)] = 4,
+    max_error_share: Annotated[float, typer.Option(help="Share that may fail, 0 to 1.", min=0, max=1)] = 0.0,
+    max_p50_ms: Annotated[float | None, typer.Option(help="Milliseconds in which half must be answered.")] = None,
+    max_p99_ms: Annotated[float | None, typer.Option(help="Milliseconds in which 99 of 100 must be.")] = None,
+    json: Json = False,
+) -> None:
+    """Send questions at a steady rate, with ghz, and hold the answers to limits.
+
+    The exit status is 1 when a limit is broken. At most 100,000 questions are sent.
+    """
+    from cli.load import Limits, Load, LoadFailed, load
+
+    asked = Load(gateway, question, rps, duration, timeout, collection, top_k, connections)
+    limits = Limits(max_error_share, max_p50_ms, max_p99_ms)
+    try:
+        raise typer.Exit(0 if load(asked, limits, _console(json), json) else 1)
+    except LoadFailed as error:
+        typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(1) from None
+
+
+def _console(json: bool) -> Console:
+    """For a report. A log has no width of its own: lines of 120 characters there."""
+    from rich.console import Console
+
+    console = Console(quiet=json)
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(quiet=json, width=120)
+
+
 def _search_options(collection: str, top_k: int | None) -> gateway_pb2.SearchOptions:
     from trivium.v1 import gateway_pb2
 
@@ -145,6 +239,7 @@ def _search_options(collection: str, top_k: int | None) -> gateway_pb2.SearchOpt
 @contextmanager
 def _failures_shown(json: bool = False) -> Iterator[None]:
     """Print what went wrong in one line on standard error, or as the one JSON object, and exit with 1."""
+    from chassis.config import ConfigError
     from cli.connection import CallFailed
     from cli.processes import ProcessFailed
 
@@ -158,7 +253,7 @@ def _failures_shown(json: bool = False) -> Iterator[None]:
         else:
             typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(1) from None
-    except ProcessFailed as error:
+    except (ConfigError, ProcessFailed) as error:
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(1) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -10,6 +11,8 @@ from typing import Any
 import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+
+from cli.tls import TlsFiles
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -20,8 +23,14 @@ _OPTIONS = (
 
 
 def open_channel(address: str) -> grpc.Channel:
-    """A channel without limits of its own on messages, quick to try again."""
-    return grpc.insecure_channel(address, options=_OPTIONS)
+    """A channel without limits of its own on messages, quick to try again; TLS where `TRIVIUM_TLS_…` names the files.
+
+    Raises ConfigError when only some of these are named.
+    """
+    files = TlsFiles.named("TRIVIUM", os.environ)
+    if files is None:
+        return grpc.insecure_channel(address, options=_OPTIONS)
+    return grpc.secure_channel(address, files.credentials(), options=_OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,8 @@ def calling(process: str, address: str) -> Iterator[None]:
     except grpc.RpcError as error:
         refusal = Refusal.of(error)
         if refusal.code == "UNAVAILABLE" and not refusal.trace_id:
-            text = f"no {process} answers at {address}; `trivium up` starts one"
+            how = f" over TLS ({refusal.message})" if TlsFiles.named("TRIVIUM", os.environ) else ""
+            text = f"no {process} answers at {address}{how}; `trivium up` starts one"
             refusal = Refusal(refusal.code, text, [], None, "")
         raise CallFailed(refusal) from error
 

@@ -69,7 +69,7 @@ def read_document(source: Source) -> indexer_pb2.Document:
     document = indexer_pb2.Document(
         document_id=source.document_id,
         title=(parsed.title or path.name)[:MAX_TITLE_CHARACTERS],
-        uri=path.resolve().as_uri(),
+        uri=path.absolute().as_uri(),  # a mounted ConfigMap is symbolic links whose targets change
         sections=[_section(part) for part in parsed.parts],
     )
     if len(document.document_id) > MAX_ID_CHARACTERS:

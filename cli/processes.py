@@ -17,12 +17,12 @@ from typing import IO, Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from cli.connection import open_channel
-
 KEPT_LINES = 2_000
 """How many of its last log lines a process keeps in memory."""
 SHOWN_LINES = 20
 """How many of them an error shows."""
+
+_QUICK = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
 
 OnLine = Callable[[str, str], None]
 
@@ -47,6 +47,7 @@ class Process:
         *,
         address: str = "",
         metrics_address: str = "",
+        health_address: str = "",
         working_path: Path | None = None,
         log_path: Path | None = None,
         on_line: OnLine | None = None,
@@ -54,6 +55,7 @@ class Process:
         self.name = name
         self.address = address
         self.metrics_address = metrics_address
+        self.health_address = health_address
         self.environment = dict(environment)
         self.log_path = log_path
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
@@ -127,7 +129,7 @@ class Process:
 
     def is_serving(self) -> bool:
         """True when its health service says so now."""
-        with open_channel(self.address) as channel:
+        with grpc.insecure_channel(self.health_address) as channel:
             return _says_serving(channel)
 
     def _read(self, output: IO[bytes]) -> None:
@@ -186,7 +188,10 @@ class Processes:
         """Return once every process serves. Raises ProcessFailed as soon as one ends, or at the timeout."""
         give_up_at = time.monotonic() + (self._start_timeout_s if timeout_s is None else timeout_s)
         with contextlib.ExitStack() as stack:
-            waiting = {process: stack.enter_context(open_channel(process.address)) for process in self.all}
+            waiting = {
+                process: stack.enter_context(grpc.insecure_channel(process.health_address, options=_QUICK))
+                for process in self.all
+            }
             while waiting:
                 for process in self.all:
                     process.raise_if_ended()

@@ -24,9 +24,19 @@ MODULE_BY_PROCESS = {
 }
 STAGES = ("retriever", "reranker", "generator")
 METRICS_OFFSET = 100
+HEALTH_OFFSET = 200
 REPLICA_OFFSET = 10
 FREE_PORTS = range(15_000, 32_000)
 """Where free ports are looked for: below the range from which outgoing connections take theirs."""
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where one replica listens."""
+
+    grpc: str
+    metrics: str
+    health: str
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,8 @@ class System:
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Environment variables by process (`reranker`) or by replica (`reranker-2`). They win over the rest."""
     port_base: int | None = None
-    """The gateway's port; the others follow, metrics 100 above, further replicas 10 above. None: free ones."""
+    """The gateway's port; the others follow, metrics 100 above, health 200 above, further replicas 10 above. None: free
+    ones."""
     device: str = ""
     """Where the models run. Empty: each process chooses."""
     otlp_endpoint: str = ""
@@ -65,8 +76,9 @@ class System:
                 replica,
                 [sys.executable, "-m", MODULE_BY_PROCESS[name]],
                 self._environment(replica, addresses),
-                address=addresses[replica][0],
-                metrics_address=addresses[replica][1],
+                address=addresses[replica].grpc,
+                metrics_address=addresses[replica].metrics,
+                health_address=addresses[replica].health,
                 working_path=TREE,
                 log_path=self.logs_path / f"{replica}.log" if self.logs_path else None,
                 on_line=on_line,
@@ -76,31 +88,32 @@ class System:
         others = [build(replica) for replica in addresses if process_name(replica) != "gateway"]
         return Processes(gateways, others, start_timeout_s=self.start_timeout_s, stop_timeout_s=self.stop_timeout_s)
 
-    def _addresses(self) -> dict[str, tuple[str, str]]:
-        """gRPC and metrics address by replica."""
+    def _addresses(self) -> dict[str, Addresses]:
+        """By replica."""
         replicas = {name: self._replicas_of(name) for name in MODULE_BY_PROCESS}
-        free = iter(free_ports(2 * sum(map(len, replicas.values())))) if self.port_base is None else None
+        free = iter(free_ports(3 * sum(map(len, replicas.values())))) if self.port_base is None else None
         addresses = {}
         for index, names in enumerate(replicas.values()):
             for number, replica in enumerate(names):
                 if free:
-                    ports = next(free), next(free)
+                    ports = [next(free), next(free), next(free)]
                 else:
                     port = (self.port_base or 0) + index + REPLICA_OFFSET * number
-                    ports = port, port + METRICS_OFFSET
-                addresses[replica] = (f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}")
+                    ports = [port, port + METRICS_OFFSET, port + HEALTH_OFFSET]
+                addresses[replica] = Addresses(*(f"127.0.0.1:{port}" for port in ports))
         return addresses
 
     def _replicas_of(self, name: str) -> list[str]:
         count = self.replicas.get(name, 1)
         return [name] if count == 1 else [f"{name}-{number}" for number in range(1, count + 1)]
 
-    def _environment(self, replica: str, addresses: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    def _environment(self, replica: str, addresses: Mapping[str, Addresses]) -> dict[str, str]:
         name = process_name(replica)
         prefix = name.upper()
         settings = {
-            f"{prefix}_LISTEN_ADDRESS": addresses[replica][0],
-            f"{prefix}_METRICS_ADDRESS": addresses[replica][1],
+            f"{prefix}_LISTEN_ADDRESS": addresses[replica].grpc,
+            f"{prefix}_METRICS_ADDRESS": addresses[replica].metrics,
+            f"{prefix}_HEALTH_ADDRESS": addresses[replica].health,
             f"{prefix}_OTLP_ENDPOINT": self.otlp_endpoint,
             f"{prefix}_REFLECTION": str(self.reflection).lower(),
         }
@@ -151,11 +164,11 @@ def _can_bind(port: int) -> bool:
         return True
 
 
-def _stage_addresses(addresses: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+def _stage_addresses(addresses: Mapping[str, Addresses]) -> dict[str, str]:
     """The gateway's three targets; several replicas become one list for its load balancing."""
     targets = {}
     for stage in STAGES:
-        replicas = [address for replica, (address, _) in addresses.items() if process_name(replica) == stage]
+        replicas = [one.grpc for replica, one in addresses.items() if process_name(replica) == stage]
         if replicas:
             target = replicas[0] if len(replicas) == 1 else f"ipv4:{','.join(replicas)}"
             targets[f"GATEWAY_{stage.upper()}_ADDRESS"] = target

@@ -9,7 +9,7 @@ from gateway.service import GatewayService
 
 
 def build(config: GatewayConfig, runtime: Runtime) -> Service:
-    return GatewayService(config)
+    return GatewayService(config, runtime.metrics)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ class GatewayConfig(ServerConfig):
 
     Addresses are gRPC targets: `host:port`, `dns:///name:port` (every address behind the name), or
     `ipv4:10.0.0.1:7003,10.0.0.2:7003` (several replicas by hand). Calls go round robin to the healthy ones.
+    Over TLS each must be a name or one address that the stage's certificate is for; a list by hand is none.
     """
 
     listen_address: Address = "127.0.0.1:7000"
@@ -26,6 +27,9 @@ class GatewayConfig(ServerConfig):
 
     metrics_address: Address = "127.0.0.1:7100"
     """Where Prometheus reads `/metrics`: `host:port`. Port 0 takes a free one."""
+
+    health_address: Address = "127.0.0.1:7200"
+    """Where probes ask for health over plain gRPC: `host:port`. Port 0 takes a free one."""
 
     retriever_address: Target = "127.0.0.1:7001"
     """The retrievers. No question is served without one."""
@@ -35,6 +39,10 @@ class GatewayConfig(ServerConfig):
 
     generator_address: Target = "127.0.0.1:7004"
     """The generators. Without one, questions that allow it get their sources alone; others fail."""
+
+    dns_interval_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
+    """Shortest time between two look-ups of a stage's name. With `max_connection_age_s` of the stage and the name's
+    time to live in DNS it bounds how long a new replica waits for its first question."""
 
     retriever_share: Share = 0.2
     """The retriever's part of the deadline, relative to the parts of the stages after it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 from opentelemetry import trace
 from opentelemetry.semconv._incubating.attributes.rpc_attributes import RPC_RESPONSE_STATUS_CODE
+from prometheus_client import Counter
 
 from chassis import attributes, telemetry
 from gateway.budget import Budget
@@ -13,11 +14,17 @@ from trivium.v1.passage_pb2 import StageStats
 from trivium.v1.retriever_pb2 import Degradation, RetrieveResponse
 
 
+def step_name(step: int) -> str:
+    """`rerank_skipped`: the metric's label."""
+    return Degradation.Name(step).removeprefix("DEGRADATION_").lower()
+
+
 class Journey:
     """The record of one question: its budget, what each stage says it spent, and what was left out."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, degraded: Counter) -> None:
         self.budget = budget
+        self._count = degraded
         self._index_version = 0
         self._stats: list[StageStats] = []
         self._degraded: list[Degradation] = []
@@ -36,6 +43,7 @@ class Journey:
     def degrade(self, step: Degradation, code: grpc.StatusCode) -> None:
         """A step was left out. `code` is what its stage answered: OK where the stage itself went without."""
         self._degraded.append(step)
+        self._count.labels(step=step_name(step)).inc()
         event = {attributes.STEP: Degradation.Name(step), RPC_RESPONSE_STATUS_CODE: code.name}
         trace.get_current_span().add_event(attributes.DEGRADED, event)
 

@@ -9,9 +9,10 @@ from typing import Any
 import grpc
 
 from chassis.interceptors import client_interceptors
+from chassis.metrics import Metrics
 from gateway.budget import answer_budget, search_budget
 from gateway.config import GatewayConfig
-from gateway.journey import Journey
+from gateway.journey import Journey, step_name
 from gateway.pipeline import Generate, Pipeline
 from gateway.question import read_question, read_search
 from gateway.stages import Stages
@@ -24,8 +25,11 @@ from trivium.v1.gateway_pb2 import (
     SearchRequest,
     SearchResponse,
 )
+from trivium.v1.retriever_pb2 import Degradation
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+SKIPPED = [step for step in Degradation.values() if step != Degradation.DEGRADATION_UNSPECIFIED]
 
 
 class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
@@ -33,8 +37,11 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
 
     full_name = "trivium.v1.GatewayService"
 
-    def __init__(self, config: GatewayConfig) -> None:
+    def __init__(self, config: GatewayConfig, metrics: Metrics) -> None:
         self._config = config
+        self._degraded = metrics.degraded
+        for step in SKIPPED:
+            self._degraded.labels(step=step_name(step))
         self._stages = Stages(config, client_interceptors())
         self._pipeline = Pipeline(self._stages)
 
@@ -44,6 +51,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
 
     async def start(self) -> None:
         """Nothing to wait for: the gateway is ready without its stages, and says so to each question."""
+        self._stages.start()
 
     async def stop(self) -> None:
         """Close the channels."""
@@ -75,7 +83,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
     async def Search(self, request: SearchRequest, context: Context) -> SearchResponse:
         """The passages, and no answer."""
         question = read_search(request.question, request.search, self._config)
-        journey = Journey(search_budget(self._config))
+        journey = Journey(search_budget(self._config), self._degraded)
         evidence = await self._pipeline.search(question, journey)
         return SearchResponse(sources=evidence.sources, report=journey.report())
 
@@ -83,5 +91,5 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         self, request: AnswerRequest | AnswerStreamRequest, generate: Generate
     ) -> AsyncGenerator[AnswerStreamResponse]:
         question = read_question(request, self._config)
-        journey = Journey(answer_budget(self._config, question.allow_sources_only))
+        journey = Journey(answer_budget(self._config, question.allow_sources_only), self._degraded)
         return self._pipeline.answer(question, generate, journey)

@@ -12,16 +12,13 @@ from typing import TypeVar
 import grpc
 
 from chassis.deadline import Deadline
-from gateway.channel import open_channel
 from gateway.config import GatewayConfig
+from gateway.connections import Connections
 from gateway.stage_errors import GONE, StageFailed, from_rpc_error
 from trivium.v1.generator_pb2 import GenerateRequest, GenerateResponse
-from trivium.v1.generator_pb2_grpc import GeneratorServiceStub
 from trivium.v1.passage_pb2 import Candidate
 from trivium.v1.reranker_pb2 import RerankCandidate, RerankRequest, RerankResponse
-from trivium.v1.reranker_pb2_grpc import RerankerServiceStub
 from trivium.v1.retriever_pb2 import RetrieveRequest, RetrieveResponse
-from trivium.v1.retriever_pb2_grpc import RetrieverServiceStub
 
 Reply = TypeVar("Reply")
 Generation = grpc.aio.UnaryStreamCall[GenerateRequest, GenerateResponse]
@@ -31,27 +28,21 @@ class Stages:
     """The retriever, the reranker and the generator. Every method raises the errors of gateway/stage_errors.py."""
 
     def __init__(self, config: GatewayConfig, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()) -> None:
-        def channel(target: str, service: str) -> grpc.aio.Channel:
-            return open_channel(target, f"trivium.v1.{service}", config.max_message_bytes, interceptors)
+        self._connections = Connections(config, interceptors)
 
-        retriever = channel(config.retriever_address, "RetrieverService")
-        reranker = channel(config.reranker_address, "RerankerService")
-        generator = channel(config.generator_address, "GeneratorService")
-        self._channels = (retriever, reranker, generator)
-        self._retriever = RetrieverServiceStub(retriever)
-        self._reranker = RerankerServiceStub(reranker)
-        self._generator = GeneratorServiceStub(generator)
+    def start(self) -> None:
+        """Follow the certificate's files, where there are any."""
+        self._connections.start()
 
     async def close(self) -> None:
         """Close the channels. Calls still running are cancelled."""
-        for channel in self._channels:
-            await channel.close()
+        await self._connections.close()
 
     async def retrieve(self, request: RetrieveRequest, within: Deadline) -> RetrieveResponse:
         """What the retriever found."""
 
         async def ask() -> RetrieveResponse:
-            return await self._retriever.Retrieve(request, timeout=within.remaining_s())
+            return await self._connections.retriever.Retrieve(request, timeout=within.remaining_s())
 
         return await repeat_once("retriever", ask, within)
 
@@ -60,7 +51,7 @@ class Stages:
         request = RerankRequest(question=question, candidates=[_to_judge(candidate) for candidate in candidates])
 
         async def ask() -> RerankResponse:
-            return await self._reranker.Rerank(request, timeout=within.remaining_s())
+            return await self._connections.reranker.Rerank(request, timeout=within.remaining_s())
 
         reranked = await repeat_once("reranker", ask, within)
         judged = sorted(score.passage_id for score in reranked.scores)
@@ -72,7 +63,7 @@ class Stages:
         """The generator's events as they come, `finished` last. Asked again only before the first of them."""
 
         async def begin() -> tuple[Generation, GenerateResponse | None]:
-            call = self._generator.Generate(request, timeout=within.remaining_s())
+            call = self._connections.generator.Generate(request, timeout=within.remaining_s())
             return call, await _next(call)
 
         call, event = await repeat_once("generator", begin, within)
@@ -92,7 +83,7 @@ class Stages:
         """The generator's events once all are there. Asked again from the start wherever the stream broke."""
 
         async def drain() -> list[GenerateResponse]:
-            call = self._generator.Generate(request, timeout=within.remaining_s())
+            call = self._connections.generator.Generate(request, timeout=within.remaining_s())
             return [event async for event in call]
 
         events = await repeat_once("generator", drain, within)

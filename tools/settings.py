@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import inspect
 import textwrap
+import types
 import typing
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,8 @@ def kind(hint: Any) -> str:
     """The type as a reader of the table needs it."""
     if typing.get_origin(hint) is typing.Annotated:
         hint = typing.get_args(hint)[0]
+    if typing.get_origin(hint) is types.UnionType:  # `Path | None`: that it may be left out shows in the default
+        return " or ".join(kind(one) for one in typing.get_args(hint) if one is not types.NoneType)
     if typing.get_origin(hint) is typing.Literal:
         return " or ".join(f"`{one}`" for one in typing.get_args(hint))
     return getattr(hint, "__name__", str(hint)) if typing.get_origin(hint) is None else str(hint)

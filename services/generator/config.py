@@ -16,6 +16,7 @@ class GeneratorConfig(ModelConfig):
 
     listen_address: Address = "127.0.0.1:7004"
     metrics_address: Address = "127.0.0.1:7104"
+    health_address: Address = "127.0.0.1:7204"
 
     engine: Literal["extractive", "seq2seq"] = "extractive"
     """`extractive` quotes sentences of the passages and needs a sentence model (`embedded` is one); `seq2seq`

@@ -21,6 +21,9 @@ class RerankerConfig(BatchConfig):
     metrics_address: Address = "127.0.0.1:7103"
     """Where Prometheus reads `/metrics`: `host:port`. Port 0 takes a free one."""
 
+    health_address: Address = "127.0.0.1:7203"
+    """Where probes ask for health over plain gRPC: `host:port`. Port 0 takes a free one."""
+
     engine: Literal["late-interaction", "cross-encoder"] = "late-interaction"
     """How a passage is judged: `cross-encoder` reads it together with the question and needs a model trained for
     that; `late-interaction` compares the token vectors of any encoder."""

@@ -35,6 +35,9 @@ class RetrieverConfig(EncoderConfig):
     metrics_address: Address = "127.0.0.1:7101"
     """Where Prometheus reads `/metrics`: `host:port`. Port 0 takes a free one."""
 
+    health_address: Address = "127.0.0.1:7201"
+    """Where probes ask for health over plain gRPC: `host:port`. Port 0 takes a free one."""
+
     poll_interval_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
     """Seconds between two looks at the pointers to published versions."""
 

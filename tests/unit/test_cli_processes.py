@@ -37,11 +37,12 @@ print("drained", flush=True)
 def child(name: str, manner: str = "good", log_path: Path | None = None) -> Process:
     address = f"127.0.0.1:{free_ports(1)[0]}"
     command = [sys.executable, "-c", SERVE, address, manner]
-    return Process(name, command, dict(os.environ), address=address, log_path=log_path)
+    return Process(name, command, dict(os.environ), health_address=address, log_path=log_path)
 
 
 def dying(name: str, words: str) -> Process:
-    return Process(name, [sys.executable, "-c", f"print({words!r}); exit(3)"], dict(os.environ), address="127.0.0.1:1")
+    command = [sys.executable, "-c", f"print({words!r}); exit(3)"]
+    return Process(name, command, dict(os.environ), health_address="127.0.0.1:1")
 
 
 def is_gone(pid: int) -> bool:
@@ -176,20 +177,23 @@ def test_the_gateway_is_given_every_replica_of_a_stage(tmp_path: Path) -> None:
 
 def test_given_ports_follow_the_base(tmp_path: Path) -> None:
     processes = System(tmp_path, replicas={"generator": 2}, port_base=7000).processes()
-    assert {process.name: (process.address, process.metrics_address) for process in processes.all} == {
-        "gateway": ("127.0.0.1:7000", "127.0.0.1:7100"),
-        "retriever": ("127.0.0.1:7001", "127.0.0.1:7101"),
-        "indexer": ("127.0.0.1:7002", "127.0.0.1:7102"),
-        "reranker": ("127.0.0.1:7003", "127.0.0.1:7103"),
-        "generator-1": ("127.0.0.1:7004", "127.0.0.1:7104"),
-        "generator-2": ("127.0.0.1:7014", "127.0.0.1:7114"),
+    assert {process.name: addresses(process) for process in processes.all} == {
+        "gateway": ("127.0.0.1:7000", "127.0.0.1:7100", "127.0.0.1:7200"),
+        "retriever": ("127.0.0.1:7001", "127.0.0.1:7101", "127.0.0.1:7201"),
+        "indexer": ("127.0.0.1:7002", "127.0.0.1:7102", "127.0.0.1:7202"),
+        "reranker": ("127.0.0.1:7003", "127.0.0.1:7103", "127.0.0.1:7203"),
+        "generator-1": ("127.0.0.1:7004", "127.0.0.1:7104", "127.0.0.1:7204"),
+        "generator-2": ("127.0.0.1:7014", "127.0.0.1:7114", "127.0.0.1:7214"),
     }
+
+
+def addresses(process: Process) -> tuple[str, str, str]:
+    return process.address, process.metrics_address, process.health_address
 
 
 def test_free_ports_are_all_different(tmp_path: Path) -> None:
     processes = System(tmp_path).processes().all
-    addresses = [address for process in processes for address in (process.address, process.metrics_address)]
-    assert len(set(addresses)) == 10
+    assert len({address for process in processes for address in addresses(process)}) == 15
 
 
 def test_settings_inherited_from_the_shell_never_reach_a_process(

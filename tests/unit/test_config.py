@@ -58,3 +58,22 @@ def test_an_unknown_variable_is_refused_with_the_nearest_name() -> None:
 def test_all_faults_are_named_at_once() -> None:
     with pytest.raises(ConfigError, match=r"(?s)DRAIN_DELAY_S.*MAX_QUEUE_ENTRIES|MAX_QUEUE_ENTRIES.*DRAIN_DELAY_S"):
         load(ExampleConfig, "EXAMPLE", {"EXAMPLE_DRAIN_DELAY_S": "-1", "EXAMPLE_MAX_QUEUE_ENTRIES": "none"})
+
+
+TLS = {f"EXAMPLE_TLS_{name}_PATH" for name in ("CERTIFICATE", "KEY", "CA")}
+
+
+@pytest.mark.parametrize("missing", [{"EXAMPLE_TLS_KEY_PATH", "EXAMPLE_TLS_CA_PATH"}, {"EXAMPLE_TLS_CERTIFICATE_PATH"}])
+def test_a_part_of_the_tls_files_is_refused_and_the_missing_ones_are_named(missing: set[str]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(ExampleConfig, "EXAMPLE", dict.fromkeys(TLS - missing, "/x"))
+    assert {name for name in TLS if name in str(refused.value)} == missing
+
+
+def test_all_tls_files_together_are_taken() -> None:
+    config = load(ExampleConfig, "EXAMPLE", dict.fromkeys(TLS, "/x"))
+    assert (config.tls_certificate_path, config.tls_key_path, config.tls_ca_path) == (Path("/x"),) * 3
+
+
+def test_an_empty_variable_leaves_out_what_may_be_left_out() -> None:
+    assert load(ExampleConfig, "EXAMPLE", dict.fromkeys(TLS, "")).tls_key_path is None

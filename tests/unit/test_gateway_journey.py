@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from chassis.deadline import Deadline
+from chassis.metrics import Metrics
 from gateway.budget import Budget
 from gateway.journey import Journey
 from trivium.v1.gateway_pb2 import Report
@@ -22,7 +23,7 @@ def travelled() -> tuple[Report, ReadableSpan]:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     with provider.get_tracer("test").start_as_current_span("question"):
-        journey = Journey(Budget(Deadline.after(1), {"retriever": 1}))
+        journey = Journey(Budget(Deadline.after(1), {"retriever": 1}), Metrics().degraded)
         journey.retrieved(
             RetrieveResponse(
                 index_version=4,
@@ -56,3 +57,11 @@ def test_every_step_left_out_is_an_event_of_the_span_with_its_cause() -> None:
             {"trivium.step": "DEGRADATION_RERANK_SKIPPED", "rpc.response.status_code": "UNAVAILABLE"},
         ),
     ]
+
+
+def test_every_step_left_out_is_counted() -> None:
+    metrics = Metrics()
+    for _ in range(2):
+        journey = Journey(Budget(Deadline.after(1), {"retriever": 1}), metrics.degraded)
+        journey.degrade(Degradation.DEGRADATION_RERANK_SKIPPED, grpc.StatusCode.UNAVAILABLE)
+    assert metrics.registry.get_sample_value("trivium_degraded_total", {"step": "rerank_skipped"}) == 2

@@ -71,6 +71,8 @@ class ScriptedStage:
         self.requests: list[Any] = []
         self.given_s: list[float] = []
         """The deadline that each call came with."""
+        self.callers: list[bytes] = []
+        """The certificate, in PEM, that each call came with over TLS."""
         self.called = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.healths = health.aio.HealthServicer()
@@ -87,6 +89,7 @@ class ScriptedStage:
         remaining_s = context.time_remaining()
         assert remaining_s is not None, "a stage was called without a deadline"
         self.given_s.append(remaining_s)
+        self.callers += context.auth_context().get("x509_pem_cert", ())
         self.called.set()
         try:
             if self.acts:
@@ -186,9 +189,13 @@ class ScriptedGenerator(ScriptedStage, GeneratorServiceServicer):
 
 
 @asynccontextmanager
-async def serving(*stages: ScriptedRetriever | ScriptedReranker | ScriptedGenerator) -> AsyncIterator[None]:
-    """Each stage on a free port, healthy, until the block ends."""
-    servers = [await _serve(stage) for stage in stages]
+async def serving(
+    *stages: ScriptedRetriever | ScriptedReranker | ScriptedGenerator,
+    credentials: Callable[[], grpc.ServerCredentials] | None = None,
+    max_connection_age_s: float | None = None,
+) -> AsyncIterator[None]:
+    """Each stage on a free port, healthy, until the block ends; plain without `credentials`."""
+    servers = [await _serve(stage, credentials() if credentials else None, max_connection_age_s) for stage in stages]
     try:
         yield
     finally:
@@ -196,18 +203,26 @@ async def serving(*stages: ScriptedRetriever | ScriptedReranker | ScriptedGenera
             await server.stop(0)
 
 
-async def _serve(stage: ScriptedRetriever | ScriptedReranker | ScriptedGenerator) -> grpc.aio.Server:
-    server = grpc.aio.server(
-        options=[
-            ("grpc.so_reuseport", 0),
-            ("grpc.http2.min_ping_interval_without_data_ms", 500),
-            ("grpc.keepalive_permit_without_calls", 1),
-        ]
-    )
+async def _serve(
+    stage: ScriptedRetriever | ScriptedReranker | ScriptedGenerator,
+    credentials: grpc.ServerCredentials | None,
+    max_connection_age_s: float | None,
+) -> grpc.aio.Server:
+    options = [
+        ("grpc.so_reuseport", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", 500),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+    if max_connection_age_s is not None:
+        options.append(("grpc.max_connection_age_ms", int(max_connection_age_s * 1e3)))
+    server = grpc.aio.server(options=options)
     stage.register(server)
     await stage.healths.set(stage.full_name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(stage.healths, server)
-    stage.port = server.add_insecure_port("127.0.0.1:0")
+    if credentials is None:
+        stage.port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        stage.port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
     return server
 

@@ -84,10 +84,11 @@ class System:
 @asynccontextmanager
 async def gateway_served(config: GatewayConfig) -> AsyncIterator[GatewayServiceAsyncStub]:
     """A gateway as its process serves it, and a stub to call it."""
-    interceptor = ServerInterceptor(Metrics(), default_deadline_s=DEADLINE_S, max_deadline_s=60)
+    metrics = Metrics()
+    interceptor = ServerInterceptor(metrics, default_deadline_s=DEADLINE_S, max_deadline_s=60)
     interceptor.ready = True
     server = grpc.aio.server(interceptors=[interceptor], options=[("grpc.so_reuseport", 0)])
-    service = GatewayService(config)
+    service = GatewayService(config, metrics)
     service.register(server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -21,6 +21,9 @@ class IndexerConfig(EncoderConfig):
     metrics_address: Address = "127.0.0.1:7102"
     """Where Prometheus reads `/metrics`: `host:port`. Port 0 takes a free one."""
 
+    health_address: Address = "127.0.0.1:7202"
+    """Where probes ask for health over plain gRPC: `host:port`. Port 0 takes a free one."""
+
     default_deadline_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0
     """Seconds that a call without a deadline gets. A stream of documents, or a publication, may take long."""
 
