@@ -1,0 +1,92 @@
+{{/* What every pod of the chart has, those of Jobs and tests too. */}}
+
+{{- define "trivium.podDefaults" -}}
+automountServiceAccountToken: false
+# Kubernetes would otherwise put variables with our processes' prefixes into the environment, which they refuse.
+enableServiceLinks: false
+{{- with .Values.images.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  {{- with .Values.runAsUser }}
+  runAsUser: {{ int . }}
+  runAsGroup: {{ int . }}
+  fsGroup: {{ int . }}
+  fsGroupChangePolicy: OnRootMismatch
+  {{- end }}
+  seccompProfile:
+    type: RuntimeDefault
+{{- end -}}
+
+{{- define "trivium.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* Everything that a process may write to, and what it reads. */}}
+{{- define "trivium.volumeMounts" -}}
+- name: tmp
+  mountPath: /tmp
+{{- if .facts.hasModel }}
+- name: cache
+  mountPath: /cache
+- name: shm
+  mountPath: /dev/shm
+{{- end }}
+{{- if include "trivium.hasModelVolume" . }}
+- name: models
+  mountPath: /models
+  readOnly: true
+{{- end }}
+{{- with .facts.collections }}
+- name: collections
+  mountPath: /collections
+  {{- if eq . "read" }}
+  readOnly: true
+  {{- end }}
+{{- end }}
+{{- if .root.Values.tls.enabled }}
+- name: tls
+  mountPath: /tls
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "trivium.volumes" -}}
+- name: tmp
+  emptyDir:
+    sizeLimit: {{ .values.scratch.tmp }}
+{{- if .facts.hasModel }}
+- name: cache
+  emptyDir:
+    sizeLimit: {{ .values.scratch.cache }}
+- name: shm
+  emptyDir:
+    medium: Memory
+    sizeLimit: {{ .values.scratch.shm }}
+{{- end }}
+{{- with include "trivium.modelVolume" . | trim }}
+{{ . }}
+{{- end }}
+{{- if .facts.collections }}
+- name: collections
+  persistentVolumeClaim:
+    claimName: {{ include "trivium.collectionsClaim" .root }}
+{{- end }}
+{{- if .root.Values.tls.enabled }}
+- name: tls
+  secret:
+    secretName: {{ include "trivium.tlsSecret" (list .root .process) }}
+    defaultMode: 0440
+{{- end }}
+{{- end -}}
+
+{{- define "trivium.collectionsClaim" -}}
+{{- .Values.collections.existingClaim | default (printf "%s-collections" (include "trivium.fullname" .)) -}}
+{{- end -}}

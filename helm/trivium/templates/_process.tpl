@@ -1,0 +1,83 @@
+{{/* (list root process) → every object of a process. */}}
+{{- define "trivium.process" -}}
+{{- $root := index . 0 -}}
+{{- $process := index . 1 -}}
+{{- $values := mergeOverwrite (deepCopy $root.Values.workload) (deepCopy (index $root.Values $process)) -}}
+{{- $scope := dict "root" $root "process" $process "values" $values "facts" (include "trivium.facts" . | fromYaml) -}}
+{{- $_ := set $scope "name" (printf "%s-%s" (include "trivium.fullname" $root) $process) -}}
+{{- $parts := list "serviceAccount" "config" "checksums" "service" "claimTemplate" "workload" -}}
+{{- range $part := concat $parts (list "disruptionBudget" "autoscaler" "networkPolicy" "certificate") }}
+{{- with include (printf "trivium.%s" $part) $scope | trim }}
+---
+{{ . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "trivium.serviceAccount" -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  {{- include "trivium.metadata" (list .root .process) | nindent 2 }}
+automountServiceAccountToken: false
+{{- end -}}
+
+{{/* Headless: a client asks DNS for every replica and balances by itself, because one gRPC connection through a
+cluster address would stay with one replica. The application protocol is what meshes and gateways route by:
+HTTP/2 in clear text, or TLS. */}}
+{{- define "trivium.service" -}}
+apiVersion: v1
+kind: Service
+metadata:
+  {{- include "trivium.metadata" (list .root .process) | nindent 2 }}
+spec:
+  type: ClusterIP
+  clusterIP: None
+  selector:
+    {{- include "trivium.selector" (list .root .process) | nindent 4 }}
+  ports:
+    {{- include "trivium.grpcPort" . | nindent 4 }}
+    - name: metrics
+      port: {{ .facts.metricsPort }}
+      targetPort: metrics
+      appProtocol: http
+{{- if eq .process "gateway" }}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ include "trivium.fullname" .root }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "trivium.labels" (list .root .process) | nindent 4 }}
+spec:
+  type: ClusterIP
+  selector:
+    {{- include "trivium.selector" (list .root .process) | nindent 4 }}
+  ports:
+    {{- include "trivium.grpcPort" . | nindent 4 }}
+{{- end }}
+{{- end -}}
+
+{{- define "trivium.grpcPort" -}}
+- name: grpc
+  port: {{ .facts.grpcPort }}
+  targetPort: grpc
+  appProtocol: {{ ternary "https" "kubernetes.io/h2c" .root.Values.tls.enabled }}
+{{- end -}}
+
+{{- define "trivium.disruptionBudget" -}}
+{{- if .values.disruptionBudget.enabled -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  {{- include "trivium.metadata" (list .root .process) | nindent 2 }}
+spec:
+  maxUnavailable: {{ .values.disruptionBudget.maxUnavailable }}
+  # A pod that never became ready does not hold up the draining of a node.
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels:
+      {{- include "trivium.selector" (list .root .process) | nindent 6 }}
+{{- end }}
+{{- end -}}
