@@ -47,6 +47,10 @@ WITHOUT_REPLICAS = frozenset({"replicas", "strategy", "autoscaling", "topologySp
 """Keys of `workload` that mean nothing to a process of which there is always one."""
 
 
+DISPENSABLE = frozenset({"runAsUser", "requests", "limits", "labels"})
+"""Keys that null may take out of the values."""
+
+
 def camel(name: str) -> str:
     """`max_batch_tokens` as values spell it: `maxBatchTokens`."""
     first, *others = name.split("_")
@@ -113,9 +117,18 @@ def process_schema(process: str, workload: Iterable[str]) -> dict[str, Any]:
     }
 
 
+def presence(of_values: dict[str, Any]) -> dict[str, Any]:
+    """The schema by which no key is missing: null takes a key out of the values, and templates would read nothing."""
+    needed = {key: value for key, value in of_values.items() if key not in DISPENSABLE and value is not None}
+    below = {key: presence(value) for key, value in needed.items() if isinstance(value, dict)}
+    below = {key: schema for key, schema in below.items() if schema["required"]}
+    return {"required": list(needed), **({"properties": below} if below else {})}
+
+
 def schema() -> str:
     """values.schema.json as it should be: what it says of the processes written anew, all else as it is."""
     whole = json.loads(SCHEMA.read_text())
+    whole["allOf"] = [presence(yaml.safe_load(values()))]
     for process in MODULE_BY_PROCESS:
         whole["definitions"][f"{process}Config"] = config_schema(process)
         whole["properties"][process] = process_schema(process, whole["definitions"]["workload"]["properties"])

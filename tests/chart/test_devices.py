@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chart.rendering import container, deployment, environment, of_kind, pod
+from tests.chart.rendering import PROCESSES, container, deployment, environment, of_kind, pod
 
 STAGES = ("retriever", "reranker", "generator")
 
@@ -49,8 +49,12 @@ def test_a_slice_of_a_gpu_is_a_resource_by_its_own_name() -> None:
     limits = container("reranker", "everything-on")["resources"]["limits"]
     assert limits["nvidia.com/mig-1g.10gb"] == 1
     assert "nvidia.com/gpu" not in limits
-    assert pod("reranker", "everything-on")["runtimeClassName"] == "nvidia"
-    assert "runtimeClassName" not in pod("reranker")
+
+
+def test_a_runtime_class_is_for_pods_with_a_gpu() -> None:
+    """The others may be on nodes that have no such runtime."""
+    told = {process: pod(process, "everything-on").get("runtimeClassName") for process in PROCESSES}
+    assert told == {"gateway": None, "indexer": None, **dict.fromkeys(STAGES, "nvidia")}
 
 
 def test_a_claimed_gpu_is_claimed_by_the_pod_and_used_by_the_container() -> None:
@@ -62,6 +66,15 @@ def test_a_claimed_gpu_is_claimed_by_the_pod_and_used_by_the_container() -> None
         assert container(process, "claims")["resources"]["claims"] == [{"name": claim["name"]}]
         assert "nvidia.com/gpu" not in container(process, "claims")["resources"]["limits"]
         assert device(process, "claims") == ("cuda:0", "true")
+
+
+def test_another_class_of_devices_is_another_template_because_none_can_be_changed() -> None:
+    before, after = (
+        of_kind("ResourceClaimTemplate", "claims", *settings)["retriever"]
+        for settings in ((), ("retriever.gpu.deviceClassName=mig.nvidia.com",))
+    )
+    assert before["spec"] != after["spec"]
+    assert before["metadata"]["name"] != after["metadata"]["name"]
 
 
 def test_the_gateway_has_neither_device_nor_models() -> None:

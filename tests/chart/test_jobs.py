@@ -36,6 +36,15 @@ def test_documents_are_ingested_from_the_volume_by_job_and_by_schedule() -> None
     assert (reindex["concurrencyPolicy"], reindex["schedule"]) == ("Forbid", "0 3 * * *")
 
 
+def test_every_command_is_about_the_collection_that_is_ingested() -> None:
+    for component in ("ingest", "reindex", "test", "load"):
+        assert option(arguments(component, PROFILE, "ingest.collection=manuals"), "--collection") == "manuals"
+
+
+def test_a_schedule_may_be_a_word() -> None:
+    assert of_kind("CronJob", PROFILE, "reindex.schedule=@daily")["reindex"]["spec"]["schedule"] == "@daily"
+
+
 def job_name(*settings: str) -> Any:
     return of_kind("Job", PROFILE, *settings)["ingest"]["metadata"]["name"]
 

@@ -83,6 +83,8 @@ def test_probes_ask_the_health_port_and_none_that_kills_asks_for_readiness(proce
     health = next(port["containerPort"] for port in one["ports"] if port["name"] == "health")
     assert one["startupProbe"]["grpc"] == one["livenessProbe"]["grpc"] == {"port": health, "service": "liveness"}
     assert one["readinessProbe"]["grpc"] == {"port": health}
+    # A node on which everybody starts at once has been seen to take more than a second.
+    assert all(one[f"{kind}Probe"]["timeoutSeconds"] >= 5 for kind in ("startup", "readiness", "liveness"))
     assert environment(process)[f"{process.upper()}_HEALTH_ADDRESS"].endswith(f":{health}")
 
 
@@ -148,13 +150,20 @@ def test_replicas_spread_over_zones_and_nodes() -> None:
 
 
 def test_an_eviction_takes_one_pod_at_a_time_and_never_waits_for_a_broken_one() -> None:
-    budgets = of_kind("PodDisruptionBudget")
+    budgets = of_kind("PodDisruptionBudget", "gpu")
     assert set(budgets) == set(PROCESSES)
     for process, budget in budgets.items():
         assert budget["spec"]["maxUnavailable"] == 1
         assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
         assert selects(budget["spec"]["selector"], deployment(process)["spec"]["template"]["metadata"]["labels"])
     assert not of_kind("PodDisruptionBudget", "everything-off")
+
+
+def test_retrievers_that_share_a_node_leave_it_together() -> None:
+    """One that has left must come back to that node until the last has left: one at a time, none could leave."""
+    budgets = of_kind("PodDisruptionBudget", "defaults", "collections.accessMode=ReadWriteOnce")
+    percent = {process: budget["spec"]["maxUnavailable"] for process, budget in budgets.items()}
+    assert percent == {**dict.fromkeys(PROCESSES, 1), "retriever": "100%"}
 
 
 def test_services_select_their_process_and_reach_its_ports() -> None:
@@ -210,6 +219,12 @@ def test_what_a_platform_says_of_its_pods_arrives() -> None:
     assert (spec["priorityClassName"], spec["nodeSelector"]) == ("serving", {"kubernetes.io/arch": "amd64"})
     assert spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert {"name": "OMP_NUM_THREADS", "value": "4"} in spec["containers"][0]["env"]
+
+
+def test_jobs_and_the_test_go_to_the_nodes_of_the_processes() -> None:
+    for name, template in pod_templates("everything-on"):
+        assert template["spec"]["nodeSelector"] == {"kubernetes.io/arch": "amd64"}, name
+        assert [one["key"] for one in template["spec"]["tolerations"]] == ["nvidia.com/gpu"], name
 
 
 def test_a_platforms_own_affinity_stands_beside_the_claims() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from functools import cache
@@ -98,6 +100,12 @@ def test_names_fit_whatever_the_release_is_called(release: str) -> None:
     assert all(len(name) <= 63 and name.startswith(release[:20]) for name in names)
 
 
+@pytest.mark.parametrize("release", ["2nd", "my.release"])
+def test_a_release_after_which_no_service_may_be_called_is_refused(release: str) -> None:
+    assert "fullnameOverride: " in run_helm("template", release, CHART).stderr
+    assert run_helm("template", release, CHART, "--set=fullnameOverride=trivium").returncode == 0
+
+
 def test_an_upgrade_without_a_change_changes_nothing() -> None:
     first, second = (run_helm("template", "x", CHART, *options).stdout for options in (["--is-upgrade"], []))
     assert first == second != ""
@@ -148,6 +156,28 @@ def test_notes_give_commands_for_what_was_installed() -> None:
     assert "port-forward service/trivium 7000" in plain
     assert "-plaintext" not in secured
     assert "ingest Job stored" in secured
+
+
+def test_notes_warn_of_a_model_that_is_brought_and_not_used() -> None:
+    claim = "reranker.models.source=claim,reranker.models.claim=models"
+    idle, used = (
+        run_helm("install", "trivium", CHART, "--dry-run=client", f"--set={claim}{more}").stdout
+        for more in ("", ",reranker.config.model=/models/encoder")
+    )
+    warning = "Warning: reranker.models brings a model"
+    assert warning in idle
+    assert "helm test" in used
+    assert warning not in used
+
+
+def test_the_notes_question_survives_a_shell() -> None:
+    question = 'What\'s "up"?'
+    values = ["--set", f"test.question={question}", "--set=ingest.collection=manuals"]
+    notes = run_helm("install", "trivium", CHART, "--dry-run=client", *values).stdout
+    command = re.search(r"^  grpcurl .*\\\n.*$", notes, re.MULTILINE)
+    assert command
+    words = shlex.split(command[0])
+    assert json.loads(words[words.index("-d") + 1]) == {"question": question, "collection": "manuals"}
 
 
 def test_rules_look_at_this_namespace_alone() -> None:

@@ -56,6 +56,12 @@ def test_an_unknown_key_is_refused_by_name(setting: str, words: list[str]) -> No
         ("workload.podLabels.app\\.kubernetes\\.io/name=x", "/workload/podLabels/app.kubernetes.io~1name"),
         ("reranker.models.sha256.file=abc", "/reranker/models/sha256/file"),
         ("images.digests.gateway=latest", "/images/digests/gateway"),
+        ("workload.env.HF_TOKEN=secret", "/workload/env/HF_TOKEN"),
+        ("workload.progressDeadlineSeconds=2000000", "/workload/progressDeadlineSeconds"),
+        ("images.tag=a b", "/images/tag"),
+        ("tls.issuerRef.kind=Issuer", "/tls/issuerRef"),
+        ("hub.tokenSecret.name=hub", "/hub/tokenSecret"),
+        ("reindex.schedule=0 3 * *", "/reindex/schedule"),
         ("runAsUser=0", "/runAsUser"),
         ("telemetry.sampleRatio=2", "/telemetry/sampleRatio"),
         ("collections.accessMode=ReadOnlyMany", "/collections/accessMode"),
@@ -67,12 +73,28 @@ def test_a_wrong_value_is_refused_by_name(setting: str, place: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("setting", "place"),
+    [
+        ("gateway.config.drainGraceS=null", "/gateway/config"),
+        ("workload.autoscaling.minReplicas=null", "/workload/autoscaling"),
+        ("tls.enabled=null", "/tls"),
+        ("networkPolicy=null", ""),
+    ],
+    ids=lambda value: value,
+)
+def test_null_takes_no_key_away(setting: str, place: str) -> None:
+    key = setting.removesuffix("=null").rpartition(".")[2]
+    assert f"'{place}': missing property '{key}'" in refusal(setting)
+
+
+@pytest.mark.parametrize(
     ("settings", "words"),
     [
         (["retriever.config.model=a"], "indexer.config.model"),
         (["gateway.config.maxCandidates=1001"], "gateway.config.maxCandidates is 1001"),
         (["gateway.config.maxTopK=101"], "generator.config.maxPassages"),
         (["reranker.strategy.maxSurge=0"], "reranker.strategy: with maxSurge 0"),
+        (["workload.strategy.maxSurge=0%", "workload.strategy.maxUnavailable=0%"], "strategy: with maxSurge 0"),
         (["reranker.autoscaling.minReplicas=5"], "reranker.autoscaling: minReplicas"),
         (["ingest.enabled=true"], "ingest.source: which volume"),
         (["reindex.enabled=true"], "ingest.source: which volume"),

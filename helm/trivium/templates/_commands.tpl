@@ -13,7 +13,7 @@ metadata:
 {{- $root := .root -}}
 spec:
   restartPolicy: Never
-  {{- include "trivium.podDefaults" $root | nindent 2 }}
+  {{- include "trivium.podDefaults" (list $root $root.Values.workload) | nindent 2 }}
   containers:
     - name: {{ .component }}
       image: {{ include "trivium.image" (list $root "cli") }}

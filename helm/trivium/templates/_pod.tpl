@@ -1,10 +1,11 @@
-{{/* What every pod of the chart has, those of Jobs and tests too. */}}
-
+{{/* (list root values) → what every pod of the chart has, those of Jobs and tests too. */}}
 {{- define "trivium.podDefaults" -}}
+{{- $root := index . 0 -}}
+{{- $values := index . 1 -}}
 automountServiceAccountToken: false
 # Kubernetes would otherwise put variables with our processes' prefixes into the environment, which they refuse.
 enableServiceLinks: false
-{{- with .Values.images.pullSecrets }}
+{{- with $root.Values.images.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
   - name: {{ . }}
@@ -12,7 +13,7 @@ imagePullSecrets:
 {{- end }}
 securityContext:
   runAsNonRoot: true
-  {{- with .Values.runAsUser }}
+  {{- with $root.Values.runAsUser }}
   runAsUser: {{ int . }}
   runAsGroup: {{ int . }}
   fsGroup: {{ int . }}
@@ -20,6 +21,14 @@ securityContext:
   {{- end }}
   seccompProfile:
     type: RuntimeDefault
+{{- with $values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{- define "trivium.containerSecurity" -}}

@@ -73,7 +73,13 @@ kind: PodDisruptionBudget
 metadata:
   {{- include "trivium.metadata" (list .root .process) | nindent 2 }}
 spec:
+  {{- if and (eq .process "retriever") (include "trivium.sharesNode" .) }}
+  # All of them live on the node that holds the collections. A replacement cannot be elsewhere before the last has left,
+  # so a budget would hold up the node's draining for ever.
+  maxUnavailable: 100%
+  {{- else }}
   maxUnavailable: {{ .values.disruptionBudget.maxUnavailable }}
+  {{- end }}
   # A pod that never became ready does not hold up the draining of a node.
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:

@@ -45,22 +45,14 @@ spec:
         {{- end }}
     spec:
       serviceAccountName: {{ .name }}
-      {{- include "trivium.podDefaults" $root | nindent 6 }}
+      {{- include "trivium.podDefaults" (list $root $values) | nindent 6 }}
       # The process needs drainDelayS + drainGraceS to end after the sleep; the rest is for flushing spans.
       terminationGracePeriodSeconds: {{ include "trivium.gracePeriodSeconds" . }}
-      {{- with $values.runtimeClassName }}
-      runtimeClassName: {{ . }}
+      {{- if and (include "trivium.hasGpu" .) $values.runtimeClassName }}
+      runtimeClassName: {{ $values.runtimeClassName }}
       {{- end }}
       {{- with $values.priorityClassName }}
       priorityClassName: {{ . }}
-      {{- end }}
-      {{- with $values.nodeSelector }}
-      nodeSelector:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
-      {{- with $values.tolerations }}
-      tolerations:
-        {{- toYaml . | nindent 8 }}
       {{- end }}
       {{- with include "trivium.affinity" . | fromYaml }}
       affinity:
@@ -110,13 +102,13 @@ spec:
               port: {{ .facts.healthPort }}
               service: liveness
             periodSeconds: 2
-            timeoutSeconds: 3
+            timeoutSeconds: 5
             failureThreshold: 60
           readinessProbe:
             grpc:
               port: {{ .facts.healthPort }}
             periodSeconds: 2
-            timeoutSeconds: 3
+            timeoutSeconds: 5
             failureThreshold: 2
           livenessProbe:
             grpc:
@@ -144,7 +136,7 @@ spec:
       {{- if and (include "trivium.hasGpu" .) $values.gpu.deviceClassName }}
       resourceClaims:
         - name: gpu
-          resourceClaimTemplateName: {{ .name }}-gpu
+          resourceClaimTemplateName: {{ .name }}-{{ $values.gpu.deviceClassName }}
       {{- end }}
 {{- end -}}
 
@@ -187,11 +179,16 @@ spec:
 {{- toYaml $resources -}}
 {{- end -}}
 
+{{/* "true" for a process whose pods all live on the one node that holds the collections, else empty. */}}
+{{- define "trivium.sharesNode" -}}
+{{- if and .facts.collections (eq .root.Values.collections.accessMode "ReadWriteOnce") -}}true{{- end -}}
+{{- end -}}
+
 {{/* A claim that one node holds (ReadWriteOnce) brings retriever and indexer onto that node. The term matches the pod
 that bears it, so the first of them may go anywhere. */}}
 {{- define "trivium.affinity" -}}
 {{- $affinity := deepCopy .values.affinity -}}
-{{- if and .facts.collections (eq .root.Values.collections.accessMode "ReadWriteOnce") -}}
+{{- if include "trivium.sharesNode" . -}}
 {{- $expression := dict "key" "app.kubernetes.io/component" "operator" "In" "values" (list "retriever" "indexer") -}}
 {{- $labels := include "trivium.selector" (list .root "") | fromYaml -}}
 {{- $selector := dict "matchLabels" $labels "matchExpressions" (list $expression) -}}
@@ -204,7 +201,8 @@ that bears it, so the first of them may go anywhere. */}}
 {{- toYaml $affinity -}}
 {{- end -}}
 
-{{/* A GPU by dynamic resource allocation: each pod gets a claim of its own, made from this. */}}
+{{/* A GPU by dynamic resource allocation: each pod gets a claim of its own, made from this. Kubernetes lets nobody change
+it, so another class is another name. */}}
 {{- define "trivium.claimTemplate" -}}
 {{- if and (include "trivium.hasGpu" .) .values.gpu.deviceClassName -}}
 {{- $version := .root.Capabilities.KubeVersion.Version -}}
@@ -214,7 +212,7 @@ that bears it, so the first of them may go anywhere. */}}
 apiVersion: resource.k8s.io/v1
 kind: ResourceClaimTemplate
 metadata:
-  {{- include "trivium.metadata" (list .root .process "gpu") | nindent 2 }}
+  {{- include "trivium.metadata" (list .root .process .values.gpu.deviceClassName) | nindent 2 }}
 spec:
   spec:
     devices:
