@@ -196,30 +196,28 @@ def doctor(
 def load(
     question: Annotated[list[str], typer.Option(help="What to ask; may be repeated, then in turn.")],
     gateway: Gateway = "127.0.0.1:7000",
-    rps: Annotated[float, typer.Option(help="Questions sent a second, whether or not they are answered.", min=0.1)] = 5,
+    rps: Annotated[int, typer.Option(help="Questions sent a second, whether or not they are answered.", min=1)] = 5,
     duration: Annotated[float, typer.Option(help="Seconds for which they are sent.", min=1, max=3_600)] = 30,
     timeout: Annotated[float, typer.Option(help="Seconds that one question may take.", min=0.1, max=600)] = 10,
     collection: Collection = "default",
     top_k: TopK = None,
     connections: Annotated[int, typer.Option(help="To how many connections they are spread.", min=1, max=100)] = 4,
     max_error_share: Annotated[float, typer.Option(help="Share that may fail, 0 to 1.", min=0, max=1)] = 0.0,
-    max_p50_ms: Annotated[float | None, typer.Option(help="Milliseconds in which half must be answered.")] = None,
-    max_p99_ms: Annotated[float | None, typer.Option(help="Milliseconds in which 99 of 100 must be.")] = None,
+    max_p50_ms: Annotated[float | None, typer.Option(help="Milliseconds that half of the answers may take.")] = None,
+    max_p99_ms: Annotated[float | None, typer.Option(help="Milliseconds that 99 of 100 answers may take.")] = None,
     json: Json = False,
 ) -> None:
     """Send questions at a steady rate, with ghz, and hold the answers to limits.
 
     The exit status is 1 when a limit is broken. At most 100,000 questions are sent.
     """
-    from cli.load import Limits, Load, LoadFailed, load
+    from cli.ghz import Load
+    from cli.load import Limits, load
 
     asked = Load(gateway, question, rps, duration, timeout, collection, top_k, connections)
     limits = Limits(max_error_share, max_p50_ms, max_p99_ms)
-    try:
+    with _failures_shown(json):
         raise typer.Exit(0 if load(asked, limits, _console(json), json) else 1)
-    except LoadFailed as error:
-        typer.secho(str(error), fg="red", err=True)
-        raise typer.Exit(1) from None
 
 
 def _console(json: bool) -> Console:
@@ -241,6 +239,7 @@ def _failures_shown(json: bool = False) -> Iterator[None]:
     """Print what went wrong in one line on standard error, or as the one JSON object, and exit with 1."""
     from chassis.config import ConfigError
     from cli.connection import CallFailed
+    from cli.ghz import LoadFailed
     from cli.processes import ProcessFailed
 
     try:
@@ -253,7 +252,7 @@ def _failures_shown(json: bool = False) -> Iterator[None]:
         else:
             typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(1) from None
-    except (ConfigError, ProcessFailed) as error:
+    except (ConfigError, LoadFailed, ProcessFailed) as error:
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(1) from None
 

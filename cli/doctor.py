@@ -63,7 +63,7 @@ def show(rows: Sequence[Row], console: Console) -> None:
         if finding.advice:
             text.append(f"\n→ {printable(finding.advice)}", style="default")
         name, subject = (check.name, check.subject) if is_first else ("", "")
-        table.add_row(Text(mark, style=style), Text(name, style="bold"), subject, text)
+        table.add_row(Text(mark, style=style), Text(name, style="bold"), Text(printable(subject)), text)
     console.print(table)
     console.print(_summary(rows))
 

@@ -22,6 +22,9 @@ KEPT_LINES = 2_000
 SHOWN_LINES = 20
 """How many of them an error shows."""
 
+START_TIMEOUT_S = 600.0
+"""For a process that hangs while it starts. One that ends is reported at once; one that loads may take long."""
+
 _QUICK = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
 
 OnLine = Callable[[str, str], None]
@@ -152,7 +155,9 @@ class Processes:
     `stop_timeout_s`. An exception while draining, a second Ctrl-C too, kills at once.
     """
 
-    def __init__(self, *groups: Sequence[Process], start_timeout_s: float = 180, stop_timeout_s: float = 30) -> None:
+    def __init__(
+        self, *groups: Sequence[Process], start_timeout_s: float = START_TIMEOUT_S, stop_timeout_s: float = 30
+    ) -> None:
         self._groups = groups
         self._start_timeout_s, self._stop_timeout_s = start_timeout_s, stop_timeout_s
 

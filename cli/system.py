@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cli.processes import OnLine, Process, Processes
+from cli.processes import START_TIMEOUT_S, OnLine, Process, Processes
 
 TREE = Path(__file__).resolve().parent.parent
 """The folder that holds the packages: processes run from it."""
@@ -60,7 +60,7 @@ class System:
     """Serve gRPC reflection, for grpcurl and ghz."""
     logs_path: Path | None = None
     """A folder for one `<process>.log` each. None: logs are kept in memory only."""
-    start_timeout_s: float = 180
+    start_timeout_s: float = START_TIMEOUT_S
     stop_timeout_s: float = 30
 
     def processes(self, on_line: OnLine | None = None) -> Processes:

@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 
 from chassis.config import ConfigError
+from chassis.tls import IdentityFiles, channel_credentials
 
 SUFFIXES = ("TLS_CERTIFICATE_PATH", "TLS_KEY_PATH", "TLS_CA_PATH")
 
@@ -35,13 +36,8 @@ class TlsFiles:
         return cls(*(Path(environ[variable]) for variable in variables))
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """For a gRPC channel. Raises ConfigError when a file cannot be read."""
-        try:
-            return grpc.ssl_channel_credentials(
-                self.ca_path.read_bytes(), self.key_path.read_bytes(), self.certificate_path.read_bytes()
-            )
-        except OSError as error:
-            raise ConfigError(f"{error.filename}: {error.strerror}") from None
+        """For a gRPC channel. Raises ConfigError when a file cannot be read, or is not what it should be."""
+        return channel_credentials(IdentityFiles(self.certificate_path, self.key_path, self.ca_path).read())
 
     def context(self) -> ssl.SSLContext:
         """The same for a plain socket, whose errors say more than gRPC's. Raises OSError."""

@@ -11,7 +11,16 @@ from cli.system import System
 from tests.installation import ROOT, Installation
 
 REFLECTION = {"REFLECTION": "true"}
+PATIENT = {"system", "chaos", "trace"}
+"""Folders of tests that start several processes, which a busy machine may take minutes for."""
+PATIENCE_S = 1_200
 PROCESSES = ("gateway", "retriever", "indexer", "reranker", "generator")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent.name in PATIENT or item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(PATIENCE_S))
 
 
 @pytest.fixture(scope="session")

@@ -36,20 +36,26 @@ def _offset_s(endpoint: Endpoint, timeout_s: float) -> float:
     try:
         before = time.time()
         connection.request("GET", "/metrics")
-        reply = connection.getresponse()
-        after = time.time()
+        with connection.getresponse() as reply:
+            after = time.time()
+        if reply.status != http.client.OK:
+            raise _no_metrics(endpoint, f"HTTP status {reply.status}")
         theirs = parsedate_to_datetime(reply.headers["Date"]).timestamp()
     except (OSError, http.client.HTTPException, TypeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         if isinstance(error, TimeoutError):
             reason = f"no answer within {timeout_s:g} s"
-        raise Trouble(
-            f"{endpoint.address} shows no /metrics: {reason}",
-            "Is it the metrics port (71xx), and may we reach it? Prometheus reads the same address.",
-        ) from None
+        raise _no_metrics(endpoint, reason) from None
     finally:
         connection.close()
     return offset_s(theirs, before, after)
+
+
+def _no_metrics(endpoint: Endpoint, reason: str) -> Trouble:
+    return Trouble(
+        f"{endpoint.address} shows no /metrics: {reason}",
+        "Is it the metrics port (71xx), and may we reach it? Prometheus reads the same address.",
+    )
 
 
 def offset_s(theirs: float, before: float, after: float) -> float:

@@ -33,6 +33,7 @@ except ConfigError as error:
 """
 """Loads the configuration as the process would. Apart, because `cli` knows no process but by its command."""
 _NO_CODE = 3
+JUDGED_WITHIN_S = 60.0
 
 
 def processes_with_settings(environ: Mapping[str, str]) -> list[str]:
@@ -43,15 +44,19 @@ def processes_with_settings(environ: Mapping[str, str]) -> list[str]:
 def examine_settings(name: str, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Every variable of the process is known and well-formed, by its own configuration."""
     paths = [str(TREE), str(TREE / "protos"), *filter(None, [environ.get("PYTHONPATH")])]
-    judged = subprocess.run(
-        [sys.executable, "-c", _JUDGE, MODULE_BY_PROCESS[name], name.upper()],
-        env={**environ, "PYTHONPATH": os.pathsep.join(paths)},
-        cwd=TREE,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=25,
-    )
+    try:
+        judged = subprocess.run(
+            [sys.executable, "-c", _JUDGE, MODULE_BY_PROCESS[name], name.upper()],
+            env={**environ, "PYTHONPATH": os.pathsep.join(paths)},
+            cwd=TREE,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=JUDGED_WITHIN_S,
+        )
+    except subprocess.TimeoutExpired:
+        text = f"Python took longer than {JUDGED_WITHIN_S:g} s to read them"
+        raise Trouble(text, "This container is starved of CPU, or its disk hangs: look at its limits.") from None
     if judged.returncode == _NO_CODE:
         raise NotChecked(f"the {name}'s code is not in this image")
     if judged.returncode:

@@ -7,20 +7,31 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from chassis.config import ConfigError
+from cli.checks.address import examine_address
 from cli.checks.certificates import examine_certificates, prefixes_with_tls
 from cli.checks.check import Check, Finding, NotChecked
 from cli.checks.clocks import examine_clock
 from cli.checks.index import examine_indexed, examine_served
-from cli.checks.local import examine_device, examine_models, examine_settings, processes_with_settings
-from cli.checks.network import Network, examine_address
+from cli.checks.local import (
+    JUDGED_WITHIN_S,
+    examine_device,
+    examine_models,
+    examine_settings,
+    processes_with_settings,
+)
+from cli.checks.network import Network
 from cli.checks.places import Place, find_metrics, find_places
 from cli.checks.question import examine_question
-from cli.checks.replicas import examine_replicas
+from cli.checks.replicas import ASKING_S, examine_replicas
 from cli.system import STAGES
 from cli.tls import TlsFiles
 
 HASHING_S = 600.0
 """Reading a large model from a slow volume takes its time."""
+SPARE_S = 30.0
+"""What a check may take beyond the time limits of what it does, which tell more than its own."""
+MOST_IN_TURN = 6
+"""Names, connections, handshakes and calls that one check waits for, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,13 @@ class Order:
     expected_source: str = ""
     collection: str = "default"
     timeout_s: float = 5.0
+    """For each connection and each small call."""
     answer_timeout_s: float = 30.0
+
+    @property
+    def limit_s(self) -> float:
+        """For a check that asks over the network."""
+        return SPARE_S + MOST_IN_TURN * self.timeout_s
 
 
 def checks(order: Order, environ: Mapping[str, str]) -> Iterator[Check]:
@@ -49,7 +66,7 @@ def checks(order: Order, environ: Mapping[str, str]) -> Iterator[Check]:
         return  # the check of the certificates has said so: nothing can be reached
     needs = [("certificates", prefix.lower())] if prefix else []
     for name, place in places.items():
-        yield Check("address", name, partial(examine_address, place, network), needs=needs)
+        yield Check("address", name, partial(examine_address, place, network), order.limit_s, needs)
     yield from _clock_checks(order, places, environ, network)
     yield from _replica_checks(order, places, network)
     yield from _index_checks(order, places, network)
@@ -61,7 +78,7 @@ def _local_checks(environ: Mapping[str, str]) -> Iterator[Check]:
     if not processes:
         yield _skipped("settings", "processes", "no process's settings are in this environment")
     for name in processes:
-        yield Check("settings", name, partial(examine_settings, name, environ))
+        yield Check("settings", name, partial(examine_settings, name, environ), JUDGED_WITHIN_S + SPARE_S)
         if name != "gateway":
             yield Check("device", name, partial(examine_device, name, environ))
             yield Check("models", name, partial(examine_models, name, environ), limit_s=HASHING_S)
@@ -83,7 +100,7 @@ def _clock_checks(
         yield _skipped("clock", "processes", "no metrics address is known: --metrics HOST:PORT")
     for subject, place in metrics.items():
         needs = [("address", subject)] if subject in places else []
-        yield Check("clock", subject, partial(examine_clock, place, network), needs=needs)
+        yield Check("clock", subject, partial(examine_clock, place, network), order.limit_s, needs)
 
 
 def _replica_checks(order: Order, places: Mapping[str, Place], network: Network) -> Iterator[Check]:
@@ -98,6 +115,7 @@ def _replica_checks(order: Order, places: Mapping[str, Place], network: Network)
             "replicas",
             stage,
             partial(examine_replicas, place, gateway, order.collection, network),
+            limit_s=order.limit_s + ASKING_S,
             needs=[("address", one) for one in (stage, "gateway", "retriever")],
         )
 
@@ -109,6 +127,7 @@ def _index_checks(order: Order, places: Mapping[str, Place], network: Network) -
             "index",
             "indexer",
             partial(examine_indexed, indexer, order.collection, network),
+            limit_s=order.limit_s,
             needs=[("address", "indexer")],
         )
     else:
@@ -122,6 +141,7 @@ def _index_checks(order: Order, places: Mapping[str, Place], network: Network) -
         "index",
         "retriever",
         partial(examine_served, retriever, gateway, indexer, order.collection, network),
+        limit_s=order.limit_s,
         needs=needs,
     )
 
@@ -143,7 +163,7 @@ def _question_check(order: Order, gateway: Place | None, network: Network) -> Ch
             order.answer_timeout_s,
             network,
         ),
-        limit_s=order.answer_timeout_s + 30,
+        limit_s=order.limit_s + order.answer_timeout_s,
         needs=[("address", "gateway")],
     )
 

@@ -18,7 +18,7 @@ from cli.processes import Process
 from tests.installation import Installation
 from trivium.v1 import gateway_pb2, generator_pb2, retriever_pb2
 
-pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 QUESTION = "What happens when the reranker is down?"
 

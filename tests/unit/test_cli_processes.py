@@ -4,12 +4,16 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cli.processes import Process, Processes, ProcessFailed
 from cli.system import System, free_ports
+
+PATIENCE_S = 60
+"""For what a slow machine does in the end. Less than any bound whose work is tested."""
 
 SERVE = """
 import signal, sys, threading
@@ -45,6 +49,13 @@ def dying(name: str, words: str) -> Process:
     return Process(name, command, dict(os.environ), health_address="127.0.0.1:1")
 
 
+def until(condition: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.05)
+
+
 def is_gone(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -70,13 +81,26 @@ def test_a_process_that_dies_while_starting_is_reported_at_once_with_its_last_wo
         Processes([waiting, dying("broken", "no such model")]),
     ):
         pass
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < PATIENCE_S
     assert is_gone(waiting.pid)
 
 
-def test_a_process_that_never_serves_is_reported_after_the_timeout() -> None:
-    processes = Processes([child("good"), child("mute", "never")], start_timeout_s=2)
-    with pytest.raises(ProcessFailed, match=r"(?s)mute does not serve in time.*listening"), processes:
+def test_of_several_processes_the_one_that_does_not_serve_is_reported_after_the_timeout() -> None:
+    good, mute = child("good"), child("mute", "never")
+    processes = Processes([good, mute])
+    try:
+        for process in processes.all:
+            process.start()
+        until(lambda: good.is_serving() and "listening" in mute.lines)
+        with pytest.raises(ProcessFailed, match=r"(?s)mute does not serve in time.*listening"):
+            processes.wait_until_serving(5)
+    finally:
+        processes.kill()
+
+
+def test_when_one_does_not_serve_in_time_none_is_left_behind() -> None:
+    processes = Processes([child("good"), child("mute", "never")], start_timeout_s=0.5)
+    with pytest.raises(ProcessFailed, match="does not serve in time"), processes:
         pass
     assert all(is_gone(process.pid) for process in processes.all)
 
@@ -100,7 +124,7 @@ def test_a_process_that_ignores_sigterm_is_killed_after_the_bound() -> None:
     with Processes([process], stop_timeout_s=0.5):
         began = time.monotonic()
     assert process.wait() == -signal.SIGKILL
-    assert 0.4 < time.monotonic() - began < 5
+    assert 0.4 < time.monotonic() - began < 20
 
 
 def test_a_second_interrupt_while_draining_kills_at_once() -> None:
@@ -123,7 +147,7 @@ def test_the_first_group_has_drained_before_the_next_is_asked_to() -> None:
     gateway, stage = child("gateway"), child("stage")
     with Processes([gateway], [stage]) as processes:
         gateway.terminate()
-        gateway.wait(5)
+        gateway.wait(PATIENCE_S)
         assert stage.is_running
         processes.stop()
     assert stage.wait() == 0
@@ -136,7 +160,7 @@ def test_a_killed_process_can_be_started_again_on_its_address() -> None:
         process.kill()
         assert process.wait() == -signal.SIGKILL
         process.start()
-        processes.wait_until_serving(10)
+        processes.wait_until_serving(PATIENCE_S)
         assert process.pid != first
         assert process.is_serving()
 
@@ -158,7 +182,7 @@ def test_every_line_reaches_the_log_file_and_the_listener(tmp_path: Path) -> Non
         on_line=lambda name, line: heard.append((name, line)),
     )
     process.start()
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert heard == [("one", "out"), ("one", "err")]
     assert (tmp_path / "one.log").read_text() == "out\nerr"
 

@@ -33,7 +33,7 @@ from chassis.server import run
 from trivium.v1.generator_pb2 import CountTokensResponse
 from trivium.v1.generator_pb2_grpc import GeneratorServiceServicer, add_GeneratorServiceServicer_to_server
 
-health.LIVENESS_LIMIT_S = 1.0
+health.LIVENESS_LIMIT_S = 2.0
 
 def block(phase, seconds):
     print(phase, flush=True)
@@ -46,17 +46,17 @@ class Blocking(GeneratorServiceServicer):
         add_GeneratorServiceServicer_to_server(self, server)
 
     async def start(self):
-        block("loading", 2)
+        block("loading", 5)
 
     async def stop(self):
-        block("stopping", 2)
+        block("stopping", 8)
 
     async def CountTokens(self, request, context):
         block("answering", float(request.texts[0]))
         return CountTokensResponse()
 
 def build(config, runtime):
-    block("importing", 2)
+    block("importing", 5)
     return Blocking()
 
 run("blocking", ServerConfig, build)
@@ -77,7 +77,7 @@ class Probe:
     def status(self, service: str) -> str:
         """SERVING or NOT_SERVING; else the code with which the call failed."""
         try:
-            reply = self._stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+            reply = self._stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=30)
         except grpc.RpcError as error:
             failure: Any = error
             return str(failure.code().name)
@@ -148,9 +148,9 @@ def test_probes_are_answered_while_the_event_loop_is_busy(blocking: Process, pro
     until(lambda: has_logged(blocking, '"draining"'), blocking)
     assert probe.both() == ("NOT_SERVING", "SERVING")
     until(lambda: has_logged(blocking, "stopping"), blocking)
-    time.sleep(1.2)  # Longer than the limit: a process that drains is not given up.
+    time.sleep(2.5)  # Longer than the limit: a process that drains is not given up.
     assert probe.status(LIVENESS) == "SERVING"
-    assert blocking.wait(20) == 0
+    assert blocking.wait(PATIENCE_S) == 0
 
 
 def test_a_stuck_event_loop_fails_liveness_says_where_and_may_recover(
@@ -159,9 +159,9 @@ def test_a_stuck_event_loop_fails_liveness_says_where_and_may_recover(
     probe = probe_of(blocking.health_address)
     until(lambda: probe.status(LIVENESS) == "SERVING" and blocking.is_serving(), blocking)
     with grpc.insecure_channel(blocking.address) as channel:
-        GeneratorServiceStub(channel).CountTokens(CountTokensRequest(texts=["0.1"]), timeout=5)
+        GeneratorServiceStub(channel).CountTokens(CountTokensRequest(texts=["0.1"]), timeout=30)
         assert probe.status(LIVENESS) == "SERVING", "a moment's block is no reason"
-        call = GeneratorServiceStub(channel).CountTokens.future(CountTokensRequest(texts=["4"]), timeout=30)
+        call = GeneratorServiceStub(channel).CountTokens.future(CountTokensRequest(texts=["8"]), timeout=60)
         until(lambda: probe.status(LIVENESS) == "NOT_SERVING", blocking)
         assert not call.done()
         call.result()

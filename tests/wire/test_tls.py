@@ -24,14 +24,13 @@ from tests.wire.scripted_stages import (
     ScriptedGenerator,
     ScriptedReranker,
     ScriptedRetriever,
-    late,
     serving,
 )
 from trivium.v1.gateway_pb2 import AnswerRequest, AnswerStreamRequest
 from trivium.v1.gateway_pb2_grpc import GatewayServiceStub
 
 PATIENCE_S = 60
-MAX_DEADLINE_S = 6
+MAX_DEADLINE_S = 15
 """Of the gateway: so long, and a second, it keeps channels that it has replaced."""
 
 GATEWAY = """
@@ -177,7 +176,7 @@ def der(pem: bytes) -> bytes:
 async def test_a_question_is_answered_over_mutual_tls_on_every_hop(system: System) -> None:
     assert await asyncio.to_thread(system.process.is_serving), "the health port stays plain"
     async with system.channel(channel_credentials(system.client.identity())) as channel:
-        answer = await GatewayServiceStub(channel).Answer(AnswerRequest(question="What?"), timeout=5)
+        answer = await GatewayServiceStub(channel).Answer(AnswerRequest(question="What?"), timeout=PATIENCE_S)
     assert answer.text == "Forty-two [1]."
     for stage in (system.retriever, system.reranker, system.generator):
         assert der(stage.callers[-1]) == der(system.gateway.leaf), "the gateway showed its own certificate"
@@ -217,7 +216,7 @@ async def test_nobody_is_served_without_a_certificate_of_the_authority(system: S
     for kind, shown in credentials.items():
         async with system.channel(shown) as channel:
             with pytest.raises(grpc.aio.AioRpcError) as raised:
-                await GatewayServiceStub(channel).Answer(AnswerRequest(question="What?"), timeout=5)
+                await GatewayServiceStub(channel).Answer(AnswerRequest(question="What?"), timeout=PATIENCE_S)
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE, kind
     assert not system.retriever.requests
 
@@ -225,25 +224,29 @@ async def test_nobody_is_served_without_a_certificate_of_the_authority(system: S
 async def test_a_rotation_under_calls_fails_none_and_cuts_none(system: System) -> None:
     """Both ends of both hops: the gateway shows its new certificate to callers and to stages, and stages theirs."""
     answers: list[str] = []
-    finished = asyncio.Event()
+    finished, released = asyncio.Event(), asyncio.Event()
     before = system.gateway.leaf
-    system.generator.midway_acts.append(late(4))
+
+    async def hold(context: object) -> None:
+        await released.wait()
+
+    system.generator.midway_acts.append(hold)
 
     async def ask_on_and_on(channel: grpc.aio.Channel) -> None:
         while not finished.is_set():
-            answer = await GatewayServiceStub(channel).Answer(AnswerRequest(question="What?"), timeout=5)
+            answer = await GatewayServiceStub(channel).Answer(AnswerRequest(question="What?"), timeout=MAX_DEADLINE_S)
             assert not answer.report.degraded
             answers.append(answer.text)
             await asyncio.sleep(0.02)
 
     async def stream(channel: grpc.aio.Channel) -> str:
         request = AnswerStreamRequest(question="What?")
-        return "".join([one.delta.text async for one in GatewayServiceStub(channel).AnswerStream(request, timeout=6)])
+        return "".join([one.delta.text async for one in GatewayServiceStub(channel).AnswerStream(request, timeout=60)])
 
     async with system.channel(channel_credentials(system.client.identity())) as channel:
         assert await asyncio.to_thread(system.shown_at, system.process.address) == der(before)
         streaming = asyncio.create_task(stream(channel))
-        await asyncio.wait_for(system.generator.called.wait(), 5)
+        await asyncio.wait_for(system.generator.called.wait(), PATIENCE_S)
         asking = [asyncio.create_task(ask_on_and_on(channel)) for _ in range(4)]
         await until(lambda: len(answers) > 20, system.process)
         assert {der(one) for one in system.generator.callers} == {der(before)}
@@ -253,6 +256,7 @@ async def test_a_rotation_under_calls_fails_none_and_cuts_none(system: System) -
         assert not streaming.done(), "the stream was to be in flight while the channels were replaced"
         for address, secret in ((system.process.address, system.gateway), (system.reranker.address, system.stages)):
             assert await asyncio.to_thread(system.shown_at, address) == der(secret.leaf)
+        released.set()
         assert await streaming == "Forty-two [1]."
         await asyncio.sleep(MAX_DEADLINE_S + 2)  # by then the old channels are closed
         assert not any(task.done() for task in asking), "a call failed"
