@@ -63,11 +63,12 @@ class RetrieverService(retriever_pb2_grpc.RetrieverServiceServicer):
         self._batcher = self._runtime.batcher(encoder)
         self._batcher.start()
         self._searcher = Searcher(self._batcher)
+        index_version = self._runtime.metrics.index_version
         self._follower = Follower(
             self._config.collections_path,
             encoder.fingerprint,
             self._config.poll_interval_s,
-            lambda name, version: self._runtime.metrics.index_version.labels(collection=name).set(version),
+            lambda name, version: index_version.labels(collection=name).set(version),
         )
         await self._follower.start()
 

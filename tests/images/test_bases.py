@@ -31,7 +31,7 @@ def base_with_torch(base: str, version: str, folder: Path) -> str:
 
 
 def test_the_bases_own_torch_is_kept(base: str, images: dict[str, str], tmp_path: Path) -> None:
-    engine.build(base_with_torch(base, "2.9.1", tmp_path), "reranker", TAG="kept")
+    engine.build(base_with_torch(base, "2.9.1", tmp_path), "reranker", TRIVIUM_TAG="kept")
     looking = (
         "import importlib.metadata as m, json, torch, tokenizers, transformers\n"
         "print(json.dumps([torch.__file__, torch.__version__, sorted(d.name for d in m.distributions())]))"
@@ -45,4 +45,4 @@ def test_the_bases_own_torch_is_kept(base: str, images: dict[str, str], tmp_path
 
 def test_a_base_with_an_old_torch_is_refused(base: str, images: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"the base has torch 2\.8\.0; 2\.9 or newer is needed"):
-        engine.build(base_with_torch(base, "2.8.0", tmp_path), "reranker", TAG="refused")
+        engine.build(base_with_torch(base, "2.8.0", tmp_path), "reranker", TRIVIUM_TAG="refused")

@@ -33,6 +33,11 @@ metadata:
 spec:
   type: ClusterIP
   clusterIP: None
+  {{- if has .process (include "trivium.facts" (list .root "gateway") | fromYaml).calls }}
+  # The gateway asks each address for its health and uses those that serve. It is to know a replica before that one is
+  # ready, and a name without addresses would be asked for ever more rarely.
+  publishNotReadyAddresses: true
+  {{- end }}
   selector:
     {{- include "trivium.selector" (list .root .process) | nindent 4 }}
   ports:

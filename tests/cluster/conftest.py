@@ -1,0 +1,75 @@
+"""One cluster for all tests of this folder, with the images in it; a release in a namespace of its own per module."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import cluster, debian, images
+from tests.cluster.layout import HOME, ROOT
+from tests.cluster.release import Release
+
+KEEP = bool(os.environ.get("CLUSTER_KEEP"))
+"""Use a cluster that is up with its images, and leave it up: for work on these tests."""
+
+IMAGES = ("gateway", "retriever", "reranker", "generator", "cli")
+
+_releases: list[Release] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+            item.add_marker(pytest.mark.timeout(2400))  # the first one builds everything
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """After a failure: what every release looks like and has logged."""
+    report = yield
+    if getattr(report, "failed", False):
+        for release in _releases:
+            folder = HOME / "failures" / item.name / release.namespace
+            release.write_state(folder)
+            print(f"state and logs: {folder}")
+    return report
+
+
+def build_images() -> None:
+    """The images of this tree, on a Debian of this machine's own making."""
+    base = subprocess.run([ROOT / "tests" / "images" / "base"], check=True, stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, "BASE": base.stdout.strip()}
+    subprocess.run([ROOT / "tools" / "images", *IMAGES], check=True, env=environment)
+
+
+@pytest.fixture(scope="session")
+def kubernetes() -> Iterator[None]:
+    """A cluster that is up, with the images of this tree in it."""
+    try:
+        debian.prepare()
+    except debian.Unprepared as reason:
+        pytest.skip(f"no cluster on this machine: {reason}")
+    if not (KEEP and cluster.is_up()):
+        cluster.build()
+        build_images()
+        cluster.up()
+        images.load(*(f"localhost/trivium-{name}:0.1.0" for name in IMAGES))
+    yield
+    if not KEEP:
+        cluster.down()
+
+
+@pytest.fixture(scope="module")
+def release(kubernetes: None, request: pytest.FixtureRequest) -> Iterator[Release]:
+    """The module's release, not yet installed: its namespace, its documents and its volume are there."""
+    release = Release(request.module.__name__.rpartition("test_")[2])
+    _releases.append(release)
+    release.prepare()
+    yield release
+    _releases.remove(release)
+    release.remove()

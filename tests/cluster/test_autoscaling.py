@@ -1,0 +1,86 @@
+"""KEDA and the real HorizontalPodAutoscaler: rerankers come with load, stay while it is steady, and go with it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.cluster import keda
+from tests.cluster.load import ghz
+from tests.cluster.release import Release, Values, kubectl, wait_until
+
+STEADY_S = 300
+
+SETTLING_S = 60
+"""New replicas start, which costs CPU and raises the signal, and those that were too many go again."""
+
+RPS = 3
+
+
+def scaled(target: float) -> Values:
+    """Few seconds of stabilisation: production's five minutes would be waited for."""
+    return {
+        "reranker": {
+            "autoscaling": {
+                "enabled": True,
+                "maxReplicas": 3,
+                "targetSaturation": target,
+                "scaleUpStabilizationSeconds": 0,
+                "scaleDownStabilizationSeconds": 30,
+            }
+        }
+    }
+
+
+@pytest.fixture(scope="module")
+def installed(release: Release) -> Release:
+    keda.deploy()
+    release.install()
+    return release
+
+
+def replicas(installed: Release) -> int:
+    """How many rerankers are wanted."""
+    return int(installed.get("deployment", "trivium-reranker")["spec"]["replicas"])
+
+
+def saturation(installed: Release) -> float:
+    """Summed over the rerankers, as KEDA sees it."""
+    total = 0.0
+    for pod in installed.ready("reranker"):
+        path = f"/api/v1/namespaces/{installed.namespace}/pods/{pod}:7103/proxy/metrics"
+        for family in text_string_to_metric_families(kubectl("get", "--raw", path)):
+            total += sum(sample.value for sample in family.samples if sample.name == "trivium_saturation")
+    return total
+
+
+def test_rerankers_follow_the_load_and_do_not_flap(installed: Release) -> None:
+    with ghz(installed, RPS) as counted:
+        time.sleep(20)
+        offered = saturation(installed)
+        target = round(offered / 1.3, 3)  # more than one replica's part; replicas that share cores cost a little more
+        installed.upgrade(scaled(target))
+        up_s = wait_until("more rerankers", lambda: replicas(installed) > 1)
+        time.sleep(SETTLING_S)
+        settled = replicas(installed)
+        seen: Counter[int] = Counter()
+        signal = []
+        steady_until = time.monotonic() + STEADY_S
+        while time.monotonic() < steady_until:
+            seen[replicas(installed)] += 1
+            signal.append(round(saturation(installed), 3))
+            time.sleep(3)
+    print(counted.line())
+    print(f"offered {offered:.3f} with one replica, target {target}; up in {up_s:.0f} s")
+    print(f"then {min(signal)} to {max(signal)}; replicas: {dict(seen)} readings in {STEADY_S} s")
+    assert counted.statuses == {"OK": counted.count}
+    assert settled > 1
+    assert seen.keys() == {settled}, "flapping"
+    down_s = wait_until("one reranker again", lambda: replicas(installed) == 1, 300)
+    print(f"down in {down_s:.0f} s")
+    events = installed.kubectl("events", "--for=horizontalpodautoscaler/keda-hpa-trivium-reranker")
+    print(events)
+    assert "New size: 1" in events

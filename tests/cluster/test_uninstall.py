@@ -1,0 +1,36 @@
+"""What outlives a release: its collections, which the next release of that name serves as they were."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.cluster.load import questions
+from tests.cluster.release import Release, Values, wait_until
+
+WITHOUT_INGESTION: Values = {"ingest": {"enabled": False}}
+
+
+def answered(release: Release) -> dict[str, Any]:
+    """One question's outcome."""
+    with questions(release, unary_rps=1) as seen:
+        seen.wait_for_more(1)
+    assert seen.failed == []
+    return seen.all[0]
+
+
+def test_a_new_release_serves_the_index_version_of_the_old_one(release: Release) -> None:
+    release.install()
+    before = answered(release)
+    claim = release.get("pvc", "trivium-collections")["metadata"]["uid"]
+
+    release.helm("uninstall", "trivium", "--wait", "--timeout", "3m")
+    wait_until("no pod left", lambda: not release.get("pods")["items"])
+    assert [one["metadata"]["name"] for one in release.get("pvc")["items"]] == ["trivium-collections"]
+
+    release.install(WITHOUT_INGESTION)
+    assert release.get("jobs")["items"] == []
+    assert release.get("pvc", "trivium-collections")["metadata"]["uid"] == claim
+    after = answered(release)
+    print(f"index version {before['index_version']} before, {after['index_version']} after")
+    assert after["index_version"] == before["index_version"] >= 1
+    assert after["text"]
