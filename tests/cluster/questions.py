@@ -18,7 +18,7 @@ import grpc
 from trivium.v1 import gateway_pb2, gateway_pb2_grpc, retriever_pb2
 
 QUESTION = "What happens when the reranker is down?"
-TIMEOUT_S = 40
+TIMEOUT_S = 60
 SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [

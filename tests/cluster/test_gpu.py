@@ -15,9 +15,11 @@ from tests.cluster.node import advertise_gpus
 from tests.cluster.release import CHART, OVERRIDES, Release, Values, condition, wait_until
 
 MODELS = ("retriever", "reranker", "generator")
+SMALL: Values = {"resources": {"requests": {"cpu": "100m", "memory": "256Mi"}}}
 ON_CPU: Values = {
-    "gateway": {"replicas": 1},
-    "indexer": {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}}},
+    "workload": SMALL,
+    "gateway": {"replicas": 1, **SMALL},
+    "indexer": SMALL,
     **{process: {"config": {"device": "cpu"}} for process in ("retriever", "generator")},
     "reranker": {"config": {"device": "cpu"}},
 }
