@@ -52,10 +52,19 @@ def find(name: str) -> Checkpoint:
     is not the official one.
     """
     path = _directory(name)
-    sha256 = _sha256(_weights(name, path))
+    sha256 = sha256_of(_weights(name, path))
     if name == EMBEDDED and sha256 != EMBEDDED_SHA256:
         raise ConfigError(f"the embedded model at {path} is not the official one: its sha256 is {sha256}")
     return Checkpoint(name, path, sha256)
+
+
+def sha256_of(files: Iterable[Path]) -> str:
+    """Of all files, one after the other, as 64 hexadecimal digits. Blocks."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
 
 
 def _directory(name: str) -> Path:
@@ -129,11 +138,3 @@ def _weights_in(name: str, directory: Path) -> Iterable[Path]:
 
 def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _sha256(files: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            hashlib.file_digest(file, lambda: digest)
-    return digest.hexdigest()

@@ -49,7 +49,7 @@ class Refusal:
         call: Any = error  # What a failed call raises is also its outcome.
         metadata = dict(call.trailing_metadata() or ())
         violations, retry_after_s, subject = [], None, ""
-        for detail in _details(call):
+        for detail in details_of(error):
             if isinstance(detail, error_details_pb2.BadRequest):
                 violations = [{"field": v.field, "description": v.description} for v in detail.field_violations]
             elif isinstance(detail, error_details_pb2.RetryInfo):
@@ -101,14 +101,17 @@ def calling(process: str, address: str) -> Iterator[None]:
         raise CallFailed(refusal) from error
 
 
-def _details(call: Any) -> list[Any]:
+def details_of(error: grpc.RpcError) -> list[Any]:
+    """The messages of google.rpc that came with a failed call, of the kinds that Trivium sends."""
+    call: Any = error  # What a failed call raises is also its outcome.
     status = rpc_status.from_call(call)
     unpacked = []
     for packed in status.details if status else ():
         for kind in (
             error_details_pb2.BadRequest,
-            error_details_pb2.RetryInfo,
+            error_details_pb2.ErrorInfo,
             error_details_pb2.ResourceInfo,
+            error_details_pb2.RetryInfo,
         ):
             detail = kind()
             if packed.Unpack(detail):

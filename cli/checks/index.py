@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import grpc
+from google.rpc import error_details_pb2
 
 from cli.checks.check import Finding, Status, Trouble
-from cli.checks.network import Network, error_info, on_each
+from cli.checks.network import Network, on_each
 from cli.checks.places import Endpoint, Place
-from cli.connection import Refusal
+from cli.connection import Refusal, details_of
 from trivium.v1 import gateway_pb2, gateway_pb2_grpc, indexer_pb2, indexer_pb2_grpc, retriever_pb2, retriever_pb2_grpc
 
 FOLLOW_S = 3.0
@@ -106,7 +107,8 @@ def _search(endpoint: Endpoint, collection: str, network: Network) -> int:
 
 def refused(who: str, error: grpc.RpcError) -> Trouble:
     """A failed call as trouble: with what an index lacks, where the details say so."""
-    refusal, info = Refusal.of(error), error_info(error)
+    refusal = Refusal.of(error)
+    info = next((one for one in details_of(error) if isinstance(one, error_details_pb2.ErrorInfo)), None)
     if info and info.reason in ADVICE_BY_REASON:
         differences = "".join(f"; {what}: {how}" for what, how in sorted(info.metadata.items()))
         return Trouble(f"{who}: {refusal.message}{differences}", ADVICE_BY_REASON[info.reason])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -109,14 +108,9 @@ def _compare_sums(path: Path) -> str:
         file = path / file_name.strip().removeprefix("*")
         if not file.is_file():
             raise Trouble(f"{file} is missing, which {sums} names", "Fill the models volume again.")
-        if _sha256(file) != expected.lower():
+        if checkpoint.sha256_of([file]) != expected.lower():
             raise Trouble(f"{file} is not the file that {sums} describes", "It is damaged or another: copy it again.")
     return f"as {SUMS} says"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _model_config(name: str, environ: Mapping[str, str]) -> ModelConfig:

@@ -6,11 +6,9 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from cli.checks.certificates import names_of, read_chain
 from cli.checks.places import Endpoint, Place
@@ -53,14 +51,3 @@ def on_each(function: Callable[[Endpoint], Found], endpoints: Sequence[Endpoint]
     """What `function` returns for each endpoint, asked at the same time."""
     with ThreadPoolExecutor(max(1, len(endpoints)), thread_name_prefix="endpoint") as pool:
         return list(pool.map(function, endpoints))
-
-
-def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
-    """The ErrorInfo that came with a failed call."""
-    call: Any = error  # What a failed call raises is also its outcome.
-    status = rpc_status.from_call(call)
-    for packed in status.details if status else ():
-        info = error_details_pb2.ErrorInfo()
-        if packed.Unpack(info):
-            return info
-    return None

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from chassis.checkpoint import sha256_of
 from services.retriever.analyzer import Analyzer
 from services.retriever.fingerprint import Fingerprint
 
@@ -73,7 +74,7 @@ class Manifest:
 def describe(directory: Path) -> dict[str, File]:
     """Every file below a directory, by its path there. Hashes them all: blocks."""
     return {
-        path.relative_to(directory).as_posix(): File(path.stat().st_size, _sha256(path))
+        path.relative_to(directory).as_posix(): File(path.stat().st_size, sha256_of([path]))
         for path in sorted(directory.rglob("*"))
         if path.is_file()
     }
@@ -104,8 +105,3 @@ def verify(directory: Path, manifest: Manifest) -> None:
             raise CorruptVersion(f"{path}: not in the manifest")
         if found[path] != manifest.file_by_path[path]:
             raise CorruptVersion(f"{path}: size or sha256 differs from the manifest")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

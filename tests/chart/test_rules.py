@@ -86,7 +86,7 @@ def test_the_rules_read_documented_metrics() -> None:
 
 def test_the_rules_read_metrics_that_the_processes_show(trivium: Installation) -> None:
     read = {name for name in metrics_read(rule["expr"] for rule in rules()) if not name.startswith(OF_THE_GPU)}
-    assert len(read) >= 8
+    assert {"trivium_ready", "trivium_request_duration_seconds"} <= read
     assert read <= shown_metrics(trivium)
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cluster import cluster, debian, images
-from tests.cluster.layout import HOME, ROOT
+from tests.cluster.layout import HOME
 from tests.cluster.release import Release
+from tests.images import engine
 
 KEEP = bool(os.environ.get("CLUSTER_KEEP"))
 """Use a cluster that is up with its images, and leave it up: for work on these tests."""
@@ -40,13 +40,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return report
 
 
-def build_images() -> None:
-    """The images of this tree, on a Debian of this machine's own making."""
-    base = subprocess.run([ROOT / "tests" / "images" / "base"], check=True, stdout=subprocess.PIPE, text=True)
-    environment = {**os.environ, "BASE": base.stdout.strip()}
-    subprocess.run([ROOT / "tools" / "images", *IMAGES], check=True, env=environment)
-
-
 @pytest.fixture(scope="session")
 def kubernetes() -> Iterator[None]:
     """A cluster that is up, with the images of this tree in it."""
@@ -56,9 +49,9 @@ def kubernetes() -> Iterator[None]:
         pytest.skip(f"no cluster on this machine: {reason}")
     if not (KEEP and cluster.is_up()):
         cluster.build()
-        build_images()
+        engine.build(engine.base(), *IMAGES)
         cluster.up()
-        images.load(*(f"localhost/trivium-{name}:0.1.0" for name in IMAGES))
+        images.load(*map(engine.name_of, IMAGES))
     yield
     if not KEEP:
         cluster.down()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -167,4 +166,4 @@ def advertise_gpus(count: int) -> None:
     """The node says that it has so many. They are numbers for the scheduler: there is no device behind them."""
     change = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": str(count)}]
     command = kubectl("patch", "node", NODE, "--subresource=status", "--type=json", "-p", json.dumps(change))
-    subprocess.run(command, check=True, capture_output=True)
+    run(*command)

@@ -20,8 +20,7 @@ ON_CPU: Values = {
     "workload": SMALL,
     "gateway": {"replicas": 1, **SMALL},
     "indexer": SMALL,
-    **{process: {"config": {"device": "cpu"}} for process in ("retriever", "generator")},
-    "reranker": {"config": {"device": "cpu"}},
+    **{process: {"config": {"device": "cpu"}} for process in MODELS},
 }
 
 
@@ -45,7 +44,7 @@ def test_each_model_pod_holds_one_gpu(three_gpus: Release) -> None:
         (container,) = only(three_gpus, process)["spec"]["containers"]
         assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
         assert three_gpus.ready(process)
-    assert not any("nvidia.com/gpu" in str(only(three_gpus, process)["spec"]) for process in ("gateway",))
+    assert "nvidia.com/gpu" not in str(only(three_gpus, "gateway")["spec"])
 
 
 def test_a_fourth_pod_stays_pending_and_says_why(three_gpus: Release) -> None:

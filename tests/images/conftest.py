@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,9 +29,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     configuration.write_text(engine.CONTAINERS_CONF)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONTAINERS_CONF", str(configuration))
-        yield subprocess.run(
-            [engine.ROOT / "tests/images/base"], check=True, stdout=subprocess.PIPE, text=True
-        ).stdout.strip()
+        yield engine.base()
 
 
 @pytest.fixture(scope="session")

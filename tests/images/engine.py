@@ -22,6 +22,12 @@ RESTRICTED = (
 )
 
 
+def base() -> str:
+    """The name of a slim Debian of this machine's own making."""
+    made = subprocess.run([ROOT / "tests/images/base"], check=True, stdout=subprocess.PIPE, text=True)
+    return made.stdout.strip()
+
+
 def build(base: str, *processes: str, options: tuple[str, ...] = (), **environment: str) -> None:
     """Run `tools/images`. Raises RuntimeError with what it printed last."""
     command = [str(ROOT / "tools/images"), *processes, "--", *options]
