@@ -2,6 +2,7 @@
 PYTHON ?= python3
 UV = .tools/uv/bin/uv
 BIN = .venv/bin
+LANE ?= not (slow or chaos or cluster)
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo podman-compose)
 GENERATED = protos/trivium/v1
 export HF_HUB_OFFLINE = 1
@@ -14,8 +15,8 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 demo: .venv/ready ## Ask the project's own documentation three questions
 	$(BIN)/python -m cli demo
 
-test: check tools ## Everything that must hold, with real processes
-	$(BIN)/pytest
+test: check tools ## What must hold, with real processes. LANE="slow or chaos": what takes long or kills, stops, overloads
+	$(BIN)/pytest -m "$(LANE)"
 
 cluster-test: tools ## The images and the chart, on a real Kubernetes; needs root and Debian's packages
 	$(BIN)/pytest -m cluster tests/images tests/cluster

@@ -3,6 +3,8 @@
 import json
 import subprocess
 
+import pytest
+
 from tests.installation import GO_TOOLS, Installation, grpcurl
 from trivium.v1 import gateway_pb2
 
@@ -49,6 +51,7 @@ def test_grpcurl_calls_answer_stream(trivium: Installation) -> None:
     assert set(kinds[1:-1]) == {"delta"}
 
 
+@pytest.mark.slow
 def test_ghz_runs_200_answers_without_an_error(trivium: Installation) -> None:
     call = ["--insecure", "--call", "trivium.v1.GatewayService/Answer", "-n", "200", "-c", "4", "-t", "60s"]
     few_candidates = {"question": TEXT, "search": {"num_candidates": 5}}

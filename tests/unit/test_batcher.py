@@ -322,6 +322,7 @@ GPU = (0.005, 0.000_005, 16_384)
 WARM_S, END_S = 5.0, 25.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", [SLOW_CPU, FAST_CPU, GPU], ids=["slow cpu", "fast cpu", "gpu"])
 @pytest.mark.parametrize(
     "deadlines_s", [[0.5], [0.1, 0.5, 2.0], [0.25, 5.0]], ids=["one deadline", "three", "far apart"]

@@ -83,6 +83,7 @@ def report_of(ran: Any) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 def test_a_load_within_its_limits_is_exit_status_zero() -> None:
     with gateway() as (address, servicer):
         ran = run(address, "--rps", "2", "--duration", "10", "--max-p50-ms", "9000", "--max-p99-ms", "9000")

@@ -134,6 +134,7 @@ def until(condition: Callable[[], bool], process: Process) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_probes_are_answered_while_the_event_loop_is_busy(blocking: Process, probe_of: Callable[[str], Probe]) -> None:
     probe = probe_of(blocking.health_address)
     for phase, following in (("importing", "loading"), ("loading", '"serving"')):
@@ -153,6 +154,7 @@ def test_probes_are_answered_while_the_event_loop_is_busy(blocking: Process, pro
     assert blocking.wait(PATIENCE_S) == 0
 
 
+@pytest.mark.slow
 def test_a_stuck_event_loop_fails_liveness_says_where_and_may_recover(
     blocking: Process, probe_of: Callable[[str], Probe]
 ) -> None:

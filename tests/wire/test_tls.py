@@ -221,6 +221,7 @@ async def test_nobody_is_served_without_a_certificate_of_the_authority(system: S
     assert not system.retriever.requests
 
 
+@pytest.mark.slow
 async def test_a_rotation_under_calls_fails_none_and_cuts_none(system: System) -> None:
     """Both ends of both hops: the gateway shows its new certificate to callers and to stages, and stages theirs."""
     answers: list[str] = []
