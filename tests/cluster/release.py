@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -57,6 +58,7 @@ class Release:
         kubectl("label", "namespace", self.namespace, *enforce)
         files = [f"--from-file={path}" for path in DOCUMENTS]
         self.kubectl("create", "configmap", "documents", *files)
+        shutil.rmtree(self.collections, ignore_errors=True)  # of a run that was killed
         self.collections.mkdir(parents=True)
         os.chown(self.collections, USER, USER)  # Kubernetes changes no owner of a hostPath
         kubectl("apply", "-f", "-", data=self._volume())
@@ -65,7 +67,7 @@ class Release:
         """Everything of it: pods and volume too."""
         kubectl("delete", "namespace", self.namespace, "--timeout=120s")
         kubectl("delete", "persistentvolume", self.namespace, "--timeout=60s")
-        subprocess.run(["rm", "-rf", str(self.collections)], check=True)
+        shutil.rmtree(self.collections)
 
     def install(self, values: Values | None = None) -> None:
         """`helm install`: everything Ready, and the documents ingested."""
