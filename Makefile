@@ -2,7 +2,7 @@
 PYTHON ?= python3
 UV = .tools/uv/bin/uv
 BIN = .venv/bin
-LANE ?= not (slow or chaos or cluster)
+LANE ?= not (slow or chaos or images or cluster)
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo podman-compose)
 GENERATED = protos/trivium/v1
 export HF_HUB_OFFLINE = 1
@@ -15,11 +15,11 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 demo: .venv/ready ## Ask the project's own documentation three questions
 	$(BIN)/python -m cli demo
 
-test: check tools ## What must hold, with real processes. LANE="slow or chaos": what takes long or kills, stops, overloads
+test: check tools ## What must hold, with real processes. LANE="slow or chaos": what takes long. LANE=images: every image
 	$(BIN)/pytest -m "$(LANE)"
 
-cluster-test: tools ## The images and the chart, on a real Kubernetes; needs root and Debian's packages
-	$(BIN)/pytest -m cluster tests/images tests/cluster
+cluster-test: tools ## The images and the chart on a real Kubernetes; needs root and Debian's packages
+	$(BIN)/pytest -m cluster tests/cluster
 
 check: .venv/ready ## Format, lint, types, contract
 	$(BIN)/ruff format --check .

@@ -1,9 +1,10 @@
-"""One cluster for all tests of this folder, with the images in it; a release in a namespace of its own per module."""
+"""One cluster for all tests of this folder, with the images in it; releases, each in a namespace of its own."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,9 +61,25 @@ def kubernetes() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def release(kubernetes: None, request: pytest.FixtureRequest) -> Iterator[Release]:
     """The module's release, not yet installed: its namespace, its documents and its volume are there."""
-    release = Release(request.module.__name__.rpartition("test_")[2])
+    with _prepared(request.module.__name__.rpartition("test_")[2]) as release:
+        yield release
+
+
+@pytest.fixture(scope="session")
+def installed(kubernetes: None) -> Iterator[Release]:
+    """One release with the values for a CPU, for all modules that leave it as they found it."""
+    with _prepared("shared") as release:
+        release.install()
+        yield release
+
+
+@contextmanager
+def _prepared(namespace: str) -> Iterator[Release]:
+    release = Release(namespace)
     _releases.append(release)
     release.prepare()
-    yield release
-    _releases.remove(release)
-    release.remove()
+    try:
+        yield release
+    finally:
+        _releases.remove(release)
+        release.remove()

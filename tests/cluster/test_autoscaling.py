@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -35,43 +36,43 @@ def scaled(target: float) -> Values:
     }
 
 
-@pytest.fixture(scope="module")
-def installed(release: Release) -> Release:
+@pytest.fixture
+def scalable(installed: Release) -> Iterator[Release]:
     keda.deploy()
-    release.install()
-    return release
+    yield installed
+    installed.upgrade()
 
 
-def replicas(installed: Release) -> int:
+def replicas(scalable: Release) -> int:
     """How many rerankers are wanted."""
-    return int(installed.get("deployment", "trivium-reranker")["spec"]["replicas"])
+    return int(scalable.get("deployment", "trivium-reranker")["spec"]["replicas"])
 
 
-def saturation(installed: Release) -> float:
+def saturation(scalable: Release) -> float:
     """Summed over the rerankers, as KEDA sees it."""
     total = 0.0
-    for pod in installed.ready("reranker"):
-        path = f"/api/v1/namespaces/{installed.namespace}/pods/{pod}:7103/proxy/metrics"
+    for pod in scalable.ready("reranker"):
+        path = f"/api/v1/namespaces/{scalable.namespace}/pods/{pod}:7103/proxy/metrics"
         for family in text_string_to_metric_families(kubectl("get", "--raw", path)):
             total += sum(sample.value for sample in family.samples if sample.name == "trivium_saturation")
     return total
 
 
-def test_rerankers_follow_the_load_and_do_not_flap(installed: Release) -> None:
-    with ghz(installed, RPS) as counted:
+def test_rerankers_follow_the_load_and_do_not_flap(scalable: Release) -> None:
+    with ghz(scalable, RPS) as counted:
         time.sleep(20)
-        offered = saturation(installed)
+        offered = saturation(scalable)
         target = round(offered / 1.3, 3)  # more than one replica's part; replicas that share cores cost a little more
-        installed.upgrade(scaled(target))
-        up_s = wait_until("more rerankers", lambda: replicas(installed) > 1)
+        scalable.upgrade(scaled(target))
+        up_s = wait_until("more rerankers", lambda: replicas(scalable) > 1)
         time.sleep(SETTLING_S)
-        settled = replicas(installed)
+        settled = replicas(scalable)
         seen: Counter[int] = Counter()
         signal = []
         steady_until = time.monotonic() + STEADY_S
         while time.monotonic() < steady_until:
-            seen[replicas(installed)] += 1
-            signal.append(round(saturation(installed), 3))
+            seen[replicas(scalable)] += 1
+            signal.append(round(saturation(scalable), 3))
             time.sleep(3)
     print(counted.line())
     print(f"offered {offered:.3f} with one replica, target {target}; up in {up_s:.0f} s")
@@ -79,8 +80,8 @@ def test_rerankers_follow_the_load_and_do_not_flap(installed: Release) -> None:
     assert counted.statuses == {"OK": counted.count}
     assert settled > 1
     assert seen.keys() == {settled}, "flapping"
-    down_s = wait_until("one reranker again", lambda: replicas(installed) == 1, 300)
+    down_s = wait_until("one reranker again", lambda: replicas(scalable) == 1, 300)
     print(f"down in {down_s:.0f} s")
-    events = installed.kubectl("events", "--for=horizontalpodautoscaler/keda-hpa-trivium-reranker")
+    events = scalable.kubectl("events", "--for=horizontalpodautoscaler/keda-hpa-trivium-reranker")
     print(events)
     assert "New size: 1" in events

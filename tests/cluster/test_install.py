@@ -19,12 +19,6 @@ CLI = "localhost/trivium-cli:0.1.0"
 REQUEST = json.dumps({"question": QUESTION, "search": search_options(4)})
 
 
-@pytest.fixture(scope="module")
-def installed(release: Release) -> Release:
-    release.install()
-    return release
-
-
 @pytest.mark.parametrize("process", PROCESSES)
 def test_every_process_is_ready_and_was_never_killed(installed: Release, process: str) -> None:
     (pod,) = installed.pods(process)

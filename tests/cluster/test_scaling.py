@@ -19,12 +19,6 @@ FOUND_WITHIN_S = 10
 WATCHED_S = 15
 
 
-@pytest.fixture(scope="module")
-def installed(release: Release) -> Release:
-    release.install()
-    return release
-
-
 @pytest.mark.parametrize(("stage", "replicas"), [("reranker", 3), ("retriever", 2), ("generator", 2)])
 def test_new_replicas_take_their_share_and_go_without_a_failure(installed: Release, stage: str, replicas: int) -> None:
     (old,) = installed.ready(stage)

@@ -18,19 +18,18 @@ def answered(release: Release) -> dict[str, Any]:
     return seen.all[0]
 
 
-def test_a_new_release_serves_the_index_version_of_the_old_one(release: Release) -> None:
-    release.install()
-    before = answered(release)
-    claim = release.get("pvc", "trivium-collections")["metadata"]["uid"]
+def test_a_new_release_serves_the_index_version_of_the_old_one(installed: Release) -> None:
+    before = answered(installed)
+    claim = installed.get("pvc", "trivium-collections")["metadata"]["uid"]
 
-    release.helm("uninstall", "trivium", "--wait", "--timeout", "3m")
-    wait_until("no pod left", lambda: not release.get("pods")["items"])
-    assert [one["metadata"]["name"] for one in release.get("pvc")["items"]] == ["trivium-collections"]
+    installed.helm("uninstall", "trivium", "--wait", "--timeout", "3m")
+    wait_until("no pod left", lambda: not installed.get("pods")["items"])
+    assert [one["metadata"]["name"] for one in installed.get("pvc")["items"]] == ["trivium-collections"]
 
-    release.install(WITHOUT_INGESTION)
-    assert release.get("jobs")["items"] == []
-    assert release.get("pvc", "trivium-collections")["metadata"]["uid"] == claim
-    after = answered(release)
+    installed.install(WITHOUT_INGESTION)
+    assert installed.get("jobs")["items"] == []
+    assert installed.get("pvc", "trivium-collections")["metadata"]["uid"] == claim
+    after = answered(installed)
     print(f"index version {before['index_version']} before, {after['index_version']} after")
     assert after["index_version"] == before["index_version"] >= 1
     assert after["text"]

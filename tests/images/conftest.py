@@ -14,7 +14,7 @@ from tests.images import engine
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.cluster)
+            item.add_marker(pytest.mark.images)
             item.add_marker(pytest.mark.timeout(1_800))  # the first one builds everything
 
 
