@@ -83,21 +83,38 @@ def up(
 
 @app.command()
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders: Markdown and plain text.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Files, folders, archives: Markdown, HTML, PDF, DOCX, CSV, JSON Lines, plain text."),
+    ],
     collection: Collection = "default",
     indexer: Indexer = "127.0.0.1:7002",
     language: Annotated[str | None, typer.Option(help="ISO 639-1 language of a new collection. [default: en]")] = None,
+    wait: Annotated[
+        float, typer.Option(help="Seconds to wait for an indexer that does not serve yet.", min=0, max=86_400)
+    ] = 0.0,
+    id_field: Annotated[str, typer.Option(help="CSV, JSON Lines: the field whose value is the document id.")] = "",
+    title_field: Annotated[str, typer.Option(help="CSV, JSON Lines: the field with the title.")] = "",
+    text_field: Annotated[
+        list[str] | None, typer.Option(help="CSV, JSON Lines: a field with text; may be repeated, then a section each.")
+    ] = None,
+    uri_field: Annotated[str, typer.Option(help="CSV, JSON Lines: the field with the address to open.")] = "",
     json: Json = False,
 ) -> None:
     """Store documents and publish them.
 
-    A file that cannot be stored is named with its reason, and the rest go on; the exit status is then 1. The
-    same file twice changes nothing.
+    A file that cannot be stored is named with its reason, and the rest go on; the exit status is then 1. Only
+    documents that differ from what the collection holds are sent.
     """
     from cli.ingest import ingest
+    from cli.reading.read import ReadOptions
+    from cli.upload import Upload
 
+    options = ReadOptions(
+        id_field=id_field, title_field=title_field, text_fields=tuple(text_field or ()), uri_field=uri_field
+    )
     with _failures_shown(json):
-        raise typer.Exit(0 if ingest(indexer, paths, collection, language, json) else 1)
+        raise typer.Exit(0 if ingest(Upload(indexer, collection, language, wait), paths, options, json) else 1)
 
 
 @app.command()

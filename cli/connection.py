@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import grpc
 from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from cli.tls import TlsFiles
@@ -20,6 +22,10 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
 )
+
+_ATTEMPT_S = 5.0
+"""For one question after health, which may go to an address that swallows it."""
+_PAUSE_S = 0.25
 
 
 def open_channel(address: str) -> grpc.Channel:
@@ -95,10 +101,40 @@ def calling(process: str, address: str) -> Iterator[None]:
     except grpc.RpcError as error:
         refusal = Refusal.of(error)
         if refusal.code == "UNAVAILABLE" and not refusal.trace_id:
-            how = f" over TLS ({refusal.message})" if TlsFiles.named("TRIVIUM", os.environ) else ""
-            text = f"no {process} answers at {address}{how}; `trivium up` starts one"
-            refusal = Refusal(refusal.code, text, [], None, "")
+            refusal = _nobody_answers(process, address, refusal)
         raise CallFailed(refusal) from error
+
+
+def wait_until_serving(process: str, address: str, wait_s: float) -> None:
+    """Return once `process` at `address` says that it serves. Raises CallFailed when it does not within `wait_s`.
+
+    Each attempt has a channel of its own: one whose name was not found looks it up again ever more rarely.
+    """
+    give_up_at = time.monotonic() + wait_s
+    while refusal := _why_not_serving(process, address, min(wait_s, _ATTEMPT_S)):
+        if time.monotonic() + _PAUSE_S > give_up_at:
+            raise CallFailed(replace(refusal, message=f"{refusal.message} (waited {wait_s:g} s)"))
+        time.sleep(_PAUSE_S)
+
+
+def _why_not_serving(process: str, address: str, timeout_s: float) -> Refusal | None:
+    """None too when its health cannot be asked: then the call that is meant tells more."""
+    with open_channel(address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        try:
+            reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+        except grpc.RpcError as error:
+            refusal = Refusal.of(error)
+            is_away = refusal.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+            return _nobody_answers(process, address, refusal) if is_away else None
+    if reply.status == health_pb2.HealthCheckResponse.SERVING:
+        return None
+    return Refusal("UNAVAILABLE", f"the {process} at {address} is not serving: it starts or stops", [], None, "")
+
+
+def _nobody_answers(process: str, address: str, refusal: Refusal) -> Refusal:
+    how = f" over TLS ({refusal.message})" if TlsFiles.named("TRIVIUM", os.environ) else ""
+    return Refusal("UNAVAILABLE", f"no {process} answers at {address}{how}; `trivium up` starts one", [], None, "")
 
 
 def details_of(error: grpc.RpcError) -> list[Any]:

@@ -14,13 +14,14 @@ from rich.text import Text
 
 from cli.answer import cited_sources
 from cli.ask import ask
-from cli.documents import find_sources
 from cli.ingest import show
 from cli.logs import LogView
 from cli.otlp import SpanReceiver
+from cli.reading.near_duplicates import NearDuplicates
+from cli.reading.read import ReadOptions, read_all
 from cli.system import MODULE_BY_PROCESS, STAGES, TREE, System
 from cli.trace_tree import trace_tree
-from cli.upload import upload
+from cli.upload import Upload, upload
 from trivium.v1 import gateway_pb2
 
 COLLECTION = "default"
@@ -76,8 +77,8 @@ def demo(documents: Sequence[Path], questions: Sequence[Question], console: Cons
 
 
 def _ingest(indexer: str, documents: Sequence[Path], console: Console) -> int:
-    sources = [source for path in documents for source in find_sources(path)]
-    summary = upload(indexer, sources, COLLECTION, None, lambda summary: None)
+    readings = read_all(documents, ReadOptions())
+    summary = upload(Upload(indexer, COLLECTION), readings, NearDuplicates(), lambda summary: None)
     show(summary, console)
     return summary.index_version
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,16 +11,22 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
-from cli.documents import find_sources
-from cli.upload import OnProgress, Summary, upload
+from cli.reading.near_duplicates import NearDuplicates
+from cli.reading.read import ReadOptions, count_files, read_all
+from cli.summary import OUTCOMES, Summary
+from cli.upload import OnProgress, Upload, upload
+
+MAX_NEAR_DUPLICATES_SHOWN = 20
+"""`--json` names them all."""
 
 
-def ingest(address: str, paths: Sequence[Path], collection: str, language: str | None, as_json: bool) -> bool:
-    """Store and publish the documents under `paths`, showing how it goes. True when no file was rejected."""
-    sources = [source for path in paths for source in find_sources(path)]
-    with _progress_shown(len(sources)) as on_progress:
-        summary = upload(address, sources, collection, language, on_progress)
+def ingest(target: Upload, paths: Sequence[Path], options: ReadOptions, as_json: bool) -> bool:
+    """Store and publish the documents under `paths`, showing how it goes. True when nothing was rejected."""
+    with _progress_shown(paths) as on_progress:
+        summary = upload(target, read_all(paths, options), NearDuplicates(), on_progress)
     if as_json:
         print(json.dumps(summary.to_dict(), ensure_ascii=False))
     else:
@@ -28,41 +35,77 @@ def ingest(address: str, paths: Sequence[Path], collection: str, language: str |
 
 
 def show(summary: Summary, console: Console) -> None:
-    """Print every rejected file with its reason, and the counts."""
-    for path, reason in summary.rejections.items():
+    """Print every rejected file with its reason, near-duplicates, counts, and the version."""
+    for path, reason in summary.rejections:
         console.print(f"[red]rejected[/] {escape(path)}: {escape(reason)}", soft_wrap=True, highlight=False)
-    counts = " · ".join(f"{summary.outcomes[name]} {name}" for name in ("created", "updated", "unchanged", "rejected"))
-    console.print(f"{counts} · {summary.num_passages:,} passages", highlight=False)
+    for one in summary.near_duplicates[:MAX_NEAR_DUPLICATES_SHOWN]:
+        line = f"[yellow]near-duplicate[/] {escape(one.path)}: says nearly what {escape(one.nearly_equals)} says"
+        console.print(line, soft_wrap=True, highlight=False)
+    console.print(_table(summary))
     if summary.index_version:
         console.print(
-            f"collection [bold]{summary.collection}[/] is published as version {summary.index_version}",
+            f"collection [bold]{summary.collection}[/] is published as version {summary.index_version}: "
+            f"{summary.num_published_documents:,} documents, {summary.num_published_passages:,} passages",
+            soft_wrap=True,
             highlight=False,
         )
     else:
         console.print("nothing was stored, so nothing was published")
 
 
+def _table(summary: Summary) -> Table:
+    table = Table.grid(padding=(0, 2))
+    counts = " · ".join(f"{summary.outcomes[name]:,} {name}" for name in OUTCOMES)
+    table.add_row(Text("documents", style="bold"), counts)
+    if summary.num_passages:
+        table.add_row(Text("passages", style="bold"), f"{summary.num_passages:,} new")
+    if summary.languages:
+        table.add_row(Text("languages", style="bold"), _by_count(summary.languages))
+    if summary.dropped:
+        table.add_row(Text("cleaned", style="bold"), _by_count(summary.dropped))
+    if summary.near_duplicates:
+        table.add_row(Text("near-duplicates", style="bold"), f"{len(summary.near_duplicates):,}")
+    return table
+
+
+def _by_count(counts: Counter[str]) -> str:
+    return " · ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in counts.most_common())
+
+
 @contextmanager
-def _progress_shown(num_files: int) -> Iterator[OnProgress]:
+def _progress_shown(paths: Sequence[Path]) -> Iterator[OnProgress]:
     """On standard error, gone when done; nothing where that is no terminal."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda summary: None
+        return
     progress = Progress(
         SpinnerColumn(),
-        TextColumn("ingesting"),
-        BarColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
         MofNCompleteColumn(),
-        TextColumn("files · {task.fields[passages]:,} passages · {task.fields[rate]:.0f}/s"),
+        TextColumn(
+            "files, {task.fields[files_rate]:.1f}/s · "
+            "{task.fields[passages]:,} passages, {task.fields[passages_rate]:.0f}/s ·"
+        ),
         TimeRemainingColumn(),
+        TextColumn("left"),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        expand=True,
     )
     with progress:
-        task = progress.add_task("", total=num_files, passages=0, rate=0.0)
+        task = progress.add_task("ingesting", total=count_files(paths), passages=0, files_rate=0.0, passages_rate=0.0)
 
         def on_progress(summary: Summary) -> None:
-            elapsed_s = progress.tasks[task].elapsed or 0.0
-            rate = summary.num_passages / elapsed_s if elapsed_s else 0.0
-            progress.update(task, completed=summary.num_finished, passages=summary.num_passages, rate=rate)
+            elapsed_s = progress.tasks[task].elapsed or float("inf")
+            progress.update(
+                task,
+                completed=summary.num_files,
+                description="publishing" if summary.is_publishing else "ingesting",
+                passages=summary.num_passages,
+                files_rate=summary.num_files / elapsed_s,
+                passages_rate=summary.num_passages / elapsed_s,
+            )
 
         yield on_progress

@@ -1,87 +1,85 @@
-"""Documents on their way to the indexer: sent, acknowledged or refused one by one, then published together."""
+"""Documents on their way to the indexer: those that differ are sent, acknowledged or refused one by one."""
 
 from __future__ import annotations
 
-import os
-from collections import Counter, deque
+import hashlib
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import grpc
 
-from cli.connection import calling, open_channel
-from cli.documents import Source, Unreadable, read_document
+from cli.connection import calling, open_channel, wait_until_serving
+from cli.reading.read import Reading
+from cli.summary import NearDuplicate, Summary
 from trivium.v1 import indexer_pb2, indexer_pb2_grpc
 
 TIMEOUT_S = 86_400.0
 """For each call: an ingest may take hours. The indexer cuts it to its own longest deadline."""
 
-
-@dataclass
-class Summary:
-    """What an upload did, file by file."""
-
-    collection: str
-    outcomes: Counter[str] = field(default_factory=Counter)
-    """How many documents were created, updated, unchanged, rejected."""
-    rejections: dict[str, str] = field(default_factory=dict)
-    """Why, by path."""
-    num_passages: int = 0
-    """Passages of the documents that were accepted."""
-    index_version: int = 0
-    """The version that holds them. 0 when nothing was accepted."""
-
-    @property
-    def num_finished(self) -> int:
-        """Files that are done, one way or the other."""
-        return self.outcomes.total()
-
-    def reject(self, source: Source, reason: str) -> None:
-        """Count and name a file that was not stored."""
-        self.outcomes["rejected"] += 1
-        self.rejections[os.fsencode(source.path).decode(errors="replace")] = reason
-
-    def to_dict(self) -> dict[str, Any]:
-        """For `--json`."""
-        counts = {name: self.outcomes[name] for name in ("created", "updated", "unchanged", "rejected")}
-        return {
-            "collection": self.collection,
-            **counts,
-            "num_passages": self.num_passages,
-            "index_version": self.index_version,
-            "rejections": [{"path": path, "reason": reason} for path, reason in self.rejections.items()],
-        }
-
-
 OnProgress = Callable[[Summary], None]
 
 
-def upload(
-    address: str, sources: Iterable[Source], collection: str, language: str | None, on_progress: OnProgress
-) -> Summary:
-    """Store every document that the sources hold and publish them.
+class Comparison(Protocol):
+    """Finds near-duplicates."""
+
+    def seen(self, document_id: str, text: str) -> str | None:
+        """The earlier document that this one nearly equals."""
+        ...
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Where documents go, and how."""
+
+    address: str
+    collection: str = "default"
+    language: str | None = None
+    """That of a new collection (default `en`); for one that exists it must be the same."""
+    wait_s: float = 0.0
+    """Seconds to wait for an indexer that does not serve yet."""
+
+
+def upload(target: Upload, readings: Iterable[Reading], comparison: Comparison, on_progress: OnProgress) -> Summary:
+    """Store every document that the collection does not hold as it is, and publish.
 
     What is refused is in the summary and the rest go on. Raises CallFailed when the indexer cannot be reached
-    or refuses the whole. `language` is that of a new collection (default `en`); for one that exists it must
-    be the same.
+    or refuses the whole.
     """
-    summary = Summary(collection)
-    with calling("indexer", address), open_channel(address) as channel:
+    summary = Summary(target.collection)
+    if target.wait_s > 0:
+        wait_until_serving("indexer", target.address, target.wait_s)
+    with calling("indexer", target.address), open_channel(target.address) as channel:
         stub = indexer_pb2_grpc.IndexerServiceStub(channel)
-        _ensure_collection(stub, collection, language)
-        _Upload(stub, summary, on_progress).send(sources)
-        if summary.num_finished > summary.outcomes["rejected"]:
-            request = indexer_pb2.PublishVersionRequest(collection=collection)
-            summary.index_version = stub.PublishVersion(request, timeout=TIMEOUT_S).index_version
+        _ensure_collection(stub, target)
+        _Transfer(stub, summary, comparison, on_progress).send(readings)
+        if summary.is_any_accepted:
+            summary.is_publishing = True
+            on_progress(summary)
+            _publish(stub, summary)
     return summary
 
 
-def _ensure_collection(stub: indexer_pb2_grpc.IndexerServiceStub, collection: str, language: str | None) -> None:
-    if language is None and _exists(stub, collection):
+def content_hash(document: indexer_pb2.Document) -> bytes:
+    """The digest that `ListDocuments` gives of a stored document; the contract defines it (indexer.proto)."""
+    return hashlib.sha256(document.SerializeToString(deterministic=True)).digest()
+
+
+def _publish(stub: indexer_pb2_grpc.IndexerServiceStub, summary: Summary) -> None:
+    """The indexer makes a new version when something has changed, or the published one is damaged."""
+    request = indexer_pb2.PublishVersionRequest(collection=summary.collection)
+    published = stub.PublishVersion(request, timeout=TIMEOUT_S)
+    summary.index_version = published.index_version
+    summary.num_published_documents = published.num_documents
+    summary.num_published_passages = published.num_passages
+
+
+def _ensure_collection(stub: indexer_pb2_grpc.IndexerServiceStub, target: Upload) -> None:
+    if target.language is None and _exists(stub, target.collection):
         return
-    analyzer = indexer_pb2.Analyzer(language=language or "")
-    request = indexer_pb2.CreateCollectionRequest(name=collection, analyzer=analyzer)
+    analyzer = indexer_pb2.Analyzer(language=target.language or "")
+    request = indexer_pb2.CreateCollectionRequest(name=target.collection, analyzer=analyzer)
     stub.CreateCollection(request, timeout=TIMEOUT_S)
 
 
@@ -96,49 +94,108 @@ def _exists(stub: indexer_pb2_grpc.IndexerServiceStub, collection: str) -> bool:
     return True
 
 
-class _Upload:
+@dataclass
+class _File:
+    """A file on disk that is not done."""
+
+    num_unfinished: int = 1
+    """Documents on their way, and one for as long as it is read."""
+
+
+class _Transfer:
     """One stream of documents. The indexer reads it no faster than it works, which bounds what is sent.
 
-    gRPC's own thread reads the files; only this one touches the summary. (An aio client would report INTERNAL
-    in place of the server's status when that ends a stream which is still being written: grpc/grpc#36066.)
+    gRPC's own thread takes the readings while the caller's takes the responses. (An aio client would report
+    INTERNAL in place of the server's status when that ends a stream which is still being written: grpc/grpc#36066.)
     """
 
-    def __init__(self, stub: indexer_pb2_grpc.IndexerServiceStub, summary: Summary, on_progress: OnProgress) -> None:
-        self._stub, self._summary, self._on_progress = stub, summary, on_progress
-        self._source_by_id: dict[str, Source] = {}
-        self._unreadable: deque[tuple[Source, str]] = deque()
+    def __init__(
+        self,
+        stub: indexer_pb2_grpc.IndexerServiceStub,
+        summary: Summary,
+        comparison: Comparison,
+        on_progress: OnProgress,
+    ) -> None:
+        self._stub, self._summary = stub, summary
+        self._comparison, self._on_progress = comparison, on_progress
+        self._lock = threading.Lock()
+        self._hash_by_id: dict[str, bytes] = {}
+        """Of what the collection holds, and will hold of what was sent."""
+        self._name_by_id: dict[str, str] = {}
+        """Of what was read."""
+        self._sent: dict[str, tuple[str, _File]] = {}
+        """Name and file of what is on its way, by document id."""
 
-    def send(self, sources: Iterable[Source]) -> None:
-        for response in self._stub.UpsertDocuments(self._requests(sources), timeout=TIMEOUT_S):
-            self._note(response)
-            self._note_unreadable()
-        self._note_unreadable()
+    def send(self, readings: Iterable[Reading]) -> None:
+        request = indexer_pb2.ListDocumentsRequest(collection=self._summary.collection)
+        for held in self._stub.ListDocuments(request, timeout=TIMEOUT_S):
+            self._hash_by_id[held.document_id] = bytes.fromhex(held.content_hash)
+        for response in self._stub.UpsertDocuments(self._requests(readings), timeout=TIMEOUT_S):
+            with self._lock:
+                self._note(response)
+                self._on_progress(self._summary)
 
-    def _requests(self, sources: Iterable[Source]) -> Iterator[indexer_pb2.UpsertDocumentsRequest]:
-        for source in sources:
-            earlier = self._source_by_id.setdefault(source.document_id, source)
-            try:
-                if earlier.path != source.path:
-                    raise Unreadable(f"has the same document id as {earlier.path}")
-                document = read_document(source)
-            except Unreadable as error:
-                self._unreadable.append((source, str(error)))
-            except Exception as error:  # of a parser: one file must not end the others' stream
-                self._unreadable.append((source, f"cannot be parsed ({type(error).__name__})"))
-            else:
+    def _requests(self, readings: Iterable[Reading]) -> Iterator[indexer_pb2.UpsertDocumentsRequest]:
+        file = _File()
+        for reading in readings:
+            document = reading.document
+            if document is not None:
+                self._compare(reading.name, document)
+            with self._lock:
+                self._summary.note_reading(reading)
+                is_sent = self._is_to_be_sent(reading, file)
+            if is_sent:
                 yield indexer_pb2.UpsertDocumentsRequest(collection=self._summary.collection, document=document)
+            if reading.is_last:
+                with self._lock:
+                    self._finish(file)
+                    self._on_progress(self._summary)
+                file = _File()
+
+    def _is_to_be_sent(self, reading: Reading, file: _File) -> bool:
+        """Otherwise it is counted: rejected or unchanged."""
+        document = reading.document
+        if document is None:
+            self._summary.reject(reading.name, reading.reason)
+            return False
+        document_id, digest = document.document_id, content_hash(document)
+        earlier = self._name_by_id.get(document_id)
+        is_held = self._hash_by_id.get(document_id) == digest
+        if earlier is not None and not (is_held and earlier == reading.name):
+            self._summary.reject(reading.name, _clash(document_id, reading.name, earlier))
+            return False
+        self._name_by_id[document_id] = reading.name
+        if is_held:
+            self._summary.outcomes["unchanged"] += 1
+            return False
+        self._hash_by_id[document_id] = digest
+        self._sent[document_id] = (reading.name, file)
+        file.num_unfinished += 1
+        return True
+
+    def _compare(self, name: str, document: indexer_pb2.Document) -> None:
+        text = "\n".join(section.text for section in document.sections)
+        earlier = self._comparison.seen(document.document_id, text)
+        if earlier is not None and earlier != document.document_id:
+            self._summary.near_duplicates.append(NearDuplicate(name, document.document_id, earlier))
 
     def _note(self, response: indexer_pb2.UpsertDocumentsResponse) -> None:
+        name, file = self._sent.pop(response.document_id)
         if response.outcome == indexer_pb2.UPSERT_OUTCOME_REJECTED:
             reason = filter(None, (response.rejection.field, response.rejection.description))
-            self._summary.reject(self._source_by_id[response.document_id], ": ".join(reason))
+            self._summary.reject(name, ": ".join(reason))
         else:
-            name = indexer_pb2.UpsertOutcome.Name(response.outcome).removeprefix("UPSERT_OUTCOME_")
-            self._summary.outcomes[name.lower()] += 1
+            outcome = indexer_pb2.UpsertOutcome.Name(response.outcome).removeprefix("UPSERT_OUTCOME_")
+            self._summary.outcomes[outcome.lower()] += 1
             self._summary.num_passages += response.num_passages
-        self._on_progress(self._summary)
+        self._finish(file)
 
-    def _note_unreadable(self) -> None:
-        while self._unreadable:
-            self._summary.reject(*self._unreadable.popleft())
-            self._on_progress(self._summary)
+    def _finish(self, file: _File) -> None:
+        file.num_unfinished -= 1
+        self._summary.num_files += file.num_unfinished == 0
+
+
+def _clash(document_id: str, name: str, earlier: str) -> str:
+    if name == earlier:
+        return f"holds two documents of one id: {document_id}"
+    return f"has the same document id as {earlier}: {document_id}"

@@ -72,8 +72,8 @@ class Encoder(Protocol):
     max_text_tokens: int
     """Tokens of a text that are read: what special tokens and the prompt leave."""
 
-    def token_counter(self) -> Callable[[str], int]:
-        """Counts the tokens of a text, special ones excluded. For one thread."""
+    def token_ends(self) -> Callable[[str], Sequence[int]]:
+        """Says where each token of a text ends, in characters, special ones excluded. For one thread."""
         ...
 
     def cost(self, item: Text) -> int: ...
@@ -105,8 +105,8 @@ class SentenceEncoder:
         self.dimension = int(self._model.get_embedding_dimension())
         self.fingerprint = self._fingerprint()
 
-    def token_counter(self) -> Callable[[str], int]:
-        return _token_counter(self._model.tokenizer)
+    def token_ends(self) -> Callable[[str], Sequence[int]]:
+        return _token_ends(self._model.tokenizer)
 
     def cost(self, item: Text) -> int:
         return min(self.max_tokens, estimate_tokens(self._prompt + indexed_text(item.heading, item.text)))
@@ -165,8 +165,8 @@ class DprEncoder:
             "passage_format": PASSAGE_FORMAT,
         }
 
-    def token_counter(self) -> Callable[[str], int]:
-        return _token_counter(self._tokenizer)
+    def token_ends(self) -> Callable[[str], Sequence[int]]:
+        return _token_ends(self._tokenizer)
 
     def cost(self, item: Text) -> int:
         return min(self.max_tokens, estimate_tokens(indexed_text(item.heading, item.text)))
@@ -193,9 +193,14 @@ class DprEncoder:
         return len(self._tokenizer(*self._segments([item]), truncation=False, verbose=False)["input_ids"][0])
 
 
-def _token_counter(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], int]:
+def _token_ends(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], Sequence[int]]:
     own = copy.deepcopy(tokenizer)  # truncation is a state of the tokenizer: two threads cannot share one
-    return lambda text: len(own(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def token_ends(text: str) -> list[int]:
+        tokens = own(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        return [end for _, end in tokens["offset_mapping"]]
+
+    return token_ends
 
 
 def _load_sentence_transformer(path: Path, device: str) -> SentenceTransformer:

@@ -16,6 +16,7 @@ FILES = {
     "keda-reranker.yaml": ("keda", "reranker", "ScaledObject"),
     "hpa-reranker.yaml": ("hpa", "reranker", "HorizontalPodAutoscaler"),
     "claims-retriever.yaml": ("claims", "retriever", "ResourceClaimTemplate Deployment"),
+    "read-only-retriever.yaml": ("read-only", "retriever", "ConfigMap Deployment NetworkPolicy"),
     "without-crds-ingest.yaml": ("without-crds", "ingest", "Job"),
 }
 """By file: profile, template, and kinds where not all are wanted."""
@@ -40,7 +41,8 @@ def golden() -> dict[str, str]:
     """Every golden file's text, by its name."""
     texts = {name: manifests(*arguments) for name, arguments in FILES.items()}
     return texts | {
-        f"{profile}-objects.txt": listing(profile) for profile in ("cpu", "everything-on", "everything-off")
+        f"{profile}-objects.txt": listing(profile)
+        for profile in ("cpu", "everything-on", "everything-off", "read-only")
     }
 
 

@@ -19,6 +19,9 @@ CHART = ROOT / "helm" / "trivium"
 PROFILES = Path(__file__).parent / "values"
 PROCESSES = ("gateway", "retriever", "indexer", "reranker", "generator")
 
+WITHOUT_INDEXER = frozenset({"read-only"})
+"""Profiles whose collections are brought."""
+
 Object = dict[str, Any]
 
 FILES_BY_PROFILE: dict[str, list[Path]] = {
@@ -31,6 +34,11 @@ FILES_BY_PROFILE: dict[str, list[Path]] = {
 
 NEEDS_VERSION = {"claims": "1.34"}
 """Profiles that older Kubernetes cannot have."""
+
+
+def processes(profile: str) -> list[str]:
+    """The processes that a profile has."""
+    return [name for name in PROCESSES if name != "indexer" or profile not in WITHOUT_INDEXER]
 
 
 def run_helm(*arguments: str | Path, helm: str = "helm") -> subprocess.CompletedProcess[str]:

@@ -32,6 +32,7 @@ def test_documents_are_ingested_from_the_volume_by_job_and_by_schedule() -> None
         told = arguments(component)
         assert told[:2] == ["ingest", "/documents"]
         assert option(told, "--indexer") == "trivium-indexer.questions.svc:7002"
+        assert option(told, "--wait") == "300"
     reindex = of_kind("CronJob", PROFILE)["reindex"]["spec"]
     assert (reindex["concurrencyPolicy"], reindex["schedule"]) == ("Forbid", "0 3 * * *")
 

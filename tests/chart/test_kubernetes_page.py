@@ -13,7 +13,7 @@ from tests.chart.rendering import CHART, PROCESSES, run_helm
 from tests.installation import ROOT
 from tools.settings import config_class
 
-NO_VALUES = (".yaml", ".svc", ".crt", ".key", "model.sha256")
+NO_VALUES = (".yaml", ".json", ".svc", ".crt", ".key", "model.sha256")
 """Files, names and keys of Secrets that look like values."""
 
 WAITING = {"--wait": 1, "--wait-for-jobs": 1, "--timeout": 2}

@@ -9,6 +9,7 @@ import pytest
 from tests.chart.rendering import (
     FILES_BY_PROFILE,
     PROCESSES,
+    WITHOUT_INDEXER,
     Object,
     container,
     deployment,
@@ -17,6 +18,7 @@ from tests.chart.rendering import (
     of_kind,
     pod,
     pod_templates,
+    processes,
     rendered,
 )
 
@@ -56,7 +58,7 @@ def test_the_root_is_read_only_and_what_is_written_to_is_bounded(profile: str) -
 @pytest.mark.parametrize("profile", FILES_BY_PROFILE)
 def test_nobody_holds_a_token_or_finds_services_in_its_environment(profile: str) -> None:
     accounts = of_kind("ServiceAccount", profile)
-    assert set(accounts) == set(PROCESSES)
+    assert set(accounts) == set(processes(profile))
     assert not any(account["automountServiceAccountToken"] for account in accounts.values())
     for name, template in pod_templates(profile):
         assert template["spec"]["automountServiceAccountToken"] is False, name
@@ -101,7 +103,7 @@ def test_a_pod_is_not_killed_while_it_drains(process: str, settings: tuple[str, 
 
 
 def test_the_indexer_is_one_and_the_old_one_ends_first() -> None:
-    for profile in FILES_BY_PROFILE:
+    for profile in FILES_BY_PROFILE.keys() - WITHOUT_INDEXER:
         spec = deployment("indexer", profile)["spec"]
         assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
 

@@ -29,6 +29,7 @@ OF_OPERATORS = {
 OPERATORS_BY_PROFILE = {
     "everything-on": OF_OPERATORS,
     "keda": {"keda.sh/v1alpha1 ScaledObject"},
+    "read-only": {"monitoring.coreos.com/v1 PrometheusRule", "monitoring.coreos.com/v1 ServiceMonitor"},
 }
 
 
@@ -129,9 +130,10 @@ def test_a_new_version_of_the_chart_alone_restarts_nothing(tmp_path: Path) -> No
     [
         (["retriever.gpu.count=1", "retriever.gpu.deviceClassName=gpu.nvidia.com"], "retriever.gpu.deviceClassName:"),
         (["reranker.models.source=image", "reranker.models.image=x"], "reranker.models.source:"),
+        (["collections.source=image", "collections.image=x"], "collections.source:"),
         (["ingest.enabled=true", "ingest.source.image.reference=x"], "ingest.source.image:"),
     ],
-    ids=["resource claims", "models by image volume", "documents by image volume"],
+    ids=["resource claims", "models by image volume", "collections by image volume", "documents by image volume"],
 )
 def test_what_an_old_kubernetes_cannot_have_is_refused_by_name(settings: list[str], words: str) -> None:
     said = refusal(*settings, kubernetes="1.30")

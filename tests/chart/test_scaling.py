@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chart.rendering import FILES_BY_PROFILE, PROCESSES, deployment, of_kind
+from tests.chart.rendering import FILES_BY_PROFILE, deployment, of_kind, processes
 
 STAGES = ("retriever", "reranker", "generator")
 
 
 @pytest.mark.parametrize("profile", FILES_BY_PROFILE)
 def test_replicas_have_one_owner(profile: str) -> None:
-    for process in PROCESSES:
+    for process in processes(profile):
         owners = [
             "replicas" in deployment(process, profile)["spec"],
             process in of_kind("ScaledObject", profile),

@@ -12,6 +12,8 @@ from tests.chart.rendering import CHART, refusal
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 
+BROUGHT = ["collections.source=image", "collections.image=x"]
+
 OPEN = {"global", "nodeAffinity", "podAffinity", "podAntiAffinity", "configMap", "secret", "projected", "nfs", "csi"}
 """Pieces that Kubernetes itself defines and checks."""
 
@@ -30,6 +32,8 @@ OPEN = {"global", "nodeAffinity", "podAffinity", "podAntiAffinity", "configMap",
         ("gateway.autoscaling.targetSaturation=1", ["/gateway/autoscaling", "targetSaturation"]),
         ("networkPolicy.gatewayCallers[0].pods=x", ["/networkPolicy/gatewayCallers/0", "pods"]),
         ("tls.secrets.client=x", ["/tls/secrets", "client"]),
+        ("collections.claim=x", ["/collections", "claim"]),
+        ("collections.fetch.url=x", ["/collections/fetch", "url"]),
         ("ingest.source.hostPath.path=/etc", ["/ingest/source", "hostPath"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -65,6 +69,9 @@ def test_an_unknown_key_is_refused_by_name(setting: str, words: list[str]) -> No
         ("runAsUser=0", "/runAsUser"),
         ("telemetry.sampleRatio=2", "/telemetry/sampleRatio"),
         ("collections.accessMode=ReadOnlyMany", "/collections/accessMode"),
+        ("collections.source=embedded", "/collections/source"),
+        ("collections.sha256./etc/passwd=x", "/collections/sha256/~1etc~1passwd"),
+        ("ingest.waitSeconds=5m", "/ingest/waitSeconds"),
     ],
     ids=lambda value: value,
 )
@@ -100,9 +107,17 @@ def test_null_takes_no_key_away(setting: str, place: str) -> None:
         (["reindex.enabled=true"], "ingest.source: which volume"),
         (["tls.enabled=true"], "tls.secrets."),
         (["reranker.models.source=claim"], "reranker.models.claim: which claim"),
+        (["reranker.models.source=image"], "reranker.models.image: which image"),
+        ([*BROUGHT, "ingest.enabled=true"], "ingest.enabled: collections.source is image"),
+        ([*BROUGHT, "reindex.enabled=true"], "reindex.enabled: collections.source is image"),
+        ([*BROUGHT, "collections.existingClaim=x"], "collections.existingClaim: collections.source is image"),
+        ([f"collections.sha256.default/published={'0' * 64}"], "collections.sha256: collections.source is claim"),
+        (["collections.source=image"], "collections.image: which image holds the collections"),
+        (["collections.source=fetch", "collections.fetch.image=x"], "collections.sha256: what is fetched"),
+        (["collections.source=fetch", f"collections.sha256.x={'0' * 64}"], "collections.fetch.image: which image"),
         (["reranker.models.source=fetch", "reranker.models.fetch.image=x"], "reranker.models.sha256: what is fetched"),
     ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_values_that_disagree_are_refused_in_words(settings: list[str], words: str) -> None:
     assert words in refusal(*settings)

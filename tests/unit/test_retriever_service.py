@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -378,6 +379,46 @@ async def test_writing_to_an_unknown_collection_is_refused(empty: Installation) 
     await refused(
         empty.indexer.GetCollection(indexer_pb2.GetCollectionRequest(name="absent")), grpc.StatusCode.NOT_FOUND
     )
+
+
+async def listed(installation: Installation, collection: str = "") -> list[tuple[str, str]]:
+    request = indexer_pb2.ListDocumentsRequest(collection=collection)
+    return [(one.document_id, one.content_hash) async for one in installation.indexer.ListDocuments(request)]
+
+
+def sha256(stored: indexer_pb2.Document) -> str:
+    return hashlib.sha256(stored.SerializeToString(deterministic=True)).hexdigest()
+
+
+async def test_documents_are_listed_by_id_with_the_hash_of_what_was_sent(empty: Installation) -> None:
+    await create(empty, "default")
+    assert await listed(empty) == []
+    documents = [document("b", "Two.", title="T"), document("a", "One.", "Three."), document("中", "文")]
+    documents[0].sections[0].page = 7
+    await empty.upsert(documents)
+    assert await listed(empty, "default") == [
+        (one.document_id, sha256(one)) for one in (documents[i] for i in (1, 0, 2))
+    ]
+    changed = document("a", "One is changed.")
+    await empty.upsert([changed, document("rejected")])
+    assert (await listed(empty))[0] == ("a", sha256(changed))
+    assert len(await listed(empty)) == 3
+
+
+async def test_documents_to_be_made_anew_are_listed_without_a_hash(config: EncoderConfig) -> None:
+    async with installed(config) as before:
+        await create(before, "default")
+        await before.upsert([document("a", "One.")])
+    other = IndexerConfig(**asdict(config), max_passage_tokens=16)
+    async with serving(other, "indexer", IndexerService) as channel:
+        stub = indexer_pb2_grpc.IndexerServiceStub(channel)
+        [response] = [one async for one in stub.ListDocuments(indexer_pb2.ListDocumentsRequest())]
+    assert (response.document_id, response.content_hash) == ("a", "")
+
+
+async def test_documents_of_an_unknown_collection_are_not_found(empty: Installation) -> None:
+    await refused(listed(empty, "absent"), grpc.StatusCode.NOT_FOUND)
+    await refused(listed(empty, "No name"), grpc.StatusCode.INVALID_ARGUMENT)
 
 
 async def test_publishing_nothing_is_refused_and_publishing_twice_returns_the_same(empty: Installation) -> None:

@@ -70,6 +70,7 @@ spec:
 {{- $indexer := include "trivium.headlessAddress" (list $root "indexer") -}}
 {{- $arguments := list "ingest" "/documents" "--indexer" $indexer "--collection" $ingest.collection -}}
 {{- $arguments = concat $arguments (list "--language" $ingest.language) -}}
+{{- $arguments = concat $arguments (list "--wait" (include "trivium.text" $ingest.waitSeconds)) -}}
 {{- $command := dict "root" $root "component" (index . 1) "arguments" $arguments "resources" $ingest.resources -}}
 {{- include "trivium.commandPod" (set $command "source" $ingest.source) -}}
 {{- end -}}

@@ -31,7 +31,7 @@ spec:
       ports:
         - {port: {{ include "trivium.otlpPort" $root }}, protocol: TCP}
     {{- end }}
-    {{- if and .facts.hasModel (or $root.Values.hub.enabled (eq .values.models.source "fetch")) $policy.downloads }}
+    {{- if and .facts.hasModel (or $root.Values.hub.enabled (include "trivium.fetches" .)) $policy.downloads }}
     - to:
         {{- toYaml $policy.downloads | nindent 8 }}
       ports:

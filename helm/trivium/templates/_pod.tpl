@@ -48,15 +48,11 @@ capabilities:
 - name: shm
   mountPath: /dev/shm
 {{- end }}
-{{- if include "trivium.hasModelVolume" . }}
-- name: models
-  mountPath: /models
-  readOnly: true
-{{- end }}
-{{- with .facts.collections }}
+{{- include "trivium.sourceMounts" . }}
+{{- if and .facts.collections (not (include "trivium.isReadOnly" .root)) }}
 - name: collections
   mountPath: /collections
-  {{- if eq . "read" }}
+  {{- if eq .facts.collections "read" }}
   readOnly: true
   {{- end }}
 {{- end }}
@@ -80,10 +76,8 @@ capabilities:
     medium: Memory
     sizeLimit: {{ .values.scratch.shm }}
 {{- end }}
-{{- with include "trivium.modelVolume" . | trim }}
-{{ . }}
-{{- end }}
-{{- if .facts.collections }}
+{{- include "trivium.sourceVolumes" . }}
+{{- if and .facts.collections (not (include "trivium.isReadOnly" .root)) }}
 - name: collections
   persistentVolumeClaim:
     claimName: {{ include "trivium.collectionsClaim" .root }}

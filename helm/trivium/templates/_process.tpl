@@ -1,9 +1,11 @@
-{{/* (list root process) → every object of a process. */}}
+{{/* (list root process) → every object of a process: none of one that writes what is only read. */}}
 {{- define "trivium.process" -}}
 {{- $root := index . 0 -}}
 {{- $process := index . 1 -}}
 {{- $values := mergeOverwrite (deepCopy $root.Values.workload) (deepCopy (index $root.Values $process)) -}}
-{{- $scope := dict "root" $root "process" $process "values" $values "facts" (include "trivium.facts" . | fromYaml) -}}
+{{- $facts := include "trivium.facts" . | fromYaml -}}
+{{- if not (and (eq (default "" $facts.collections) "write") (include "trivium.isReadOnly" $root)) -}}
+{{- $scope := dict "root" $root "process" $process "values" $values "facts" $facts -}}
 {{- $_ := set $scope "name" (printf "%s-%s" (include "trivium.fullname" $root) $process) -}}
 {{- $parts := list "serviceAccount" "config" "checksums" "service" "claimTemplate" "workload" -}}
 {{- range $part := concat $parts (list "disruptionBudget" "autoscaler" "networkPolicy" "certificate") }}
@@ -12,6 +14,7 @@
 {{ . }}
 {{- end }}
 {{- end }}
+{{- end -}}
 {{- end -}}
 
 {{- define "trivium.serviceAccount" -}}

@@ -37,8 +37,8 @@ spec:
         {{- end }}
       annotations:
         checksum/config: {{ include "trivium.settings" . | sha256sum }}
-        {{- if include "trivium.hasChecksums" . }}
-        checksum/models: {{ $values.models.sha256 | toJson | sha256sum }}
+        {{- with include "trivium.checksumLists" . | trim }}
+        checksum/sources: {{ sha256sum . }}
         {{- end }}
         {{- with $values.podAnnotations }}
         {{- toYaml . | nindent 8 }}
@@ -181,7 +181,10 @@ spec:
 
 {{/* "true" for a process whose pods all live on the one node that holds the collections, else empty. */}}
 {{- define "trivium.sharesNode" -}}
-{{- if and .facts.collections (eq .root.Values.collections.accessMode "ReadWriteOnce") -}}true{{- end -}}
+{{- $collections := .root.Values.collections -}}
+{{- if and .facts.collections (eq $collections.source "claim") (eq $collections.accessMode "ReadWriteOnce") -}}
+true
+{{- end -}}
 {{- end -}}
 
 {{/* A claim that one node holds (ReadWriteOnce) brings retriever and indexer onto that node. The term matches the pod

@@ -26,15 +26,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from trivium.v1 import passage_pb2 as trivium_dot_v1_dot_passage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trivium/v1/indexer.proto\x12\ntrivium.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18trivium/v1/passage.proto\"\x81\x01\n\x07Section\x12\x14\n\x0cheading_path\x18\x01 \x03(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\x04page\x18\x03 \x01(\rH\x00\x88\x01\x01\x12)\n\x05range\x18\x04 \x01(\x0b\x32\x1a.trivium.v1.CharacterRange\x12\x0b\n\x03uri\x18\x05 \x01(\tB\x07\n\x05_page\"b\n\x08\x44ocument\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0b\n\x03uri\x18\x03 \x01(\t\x12%\n\x08sections\x18\x04 \x03(\x0b\x32\x13.trivium.v1.Section\"h\n\x08\x41nalyzer\x12\x10\n\x08language\x18\x01 \x01(\t\x12\x15\n\x08stemming\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12\x17\n\nstop_words\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\x0b\n\t_stemmingB\r\n\x0b_stop_words\"\xdd\x01\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x08\x61nalyzer\x18\x02 \x01(\x0b\x32\x14.trivium.v1.Analyzer\x12\x19\n\x11published_version\x18\x03 \x01(\x04\x12\x15\n\rnum_documents\x18\x04 \x01(\x04\x12\x14\n\x0cnum_passages\x18\x05 \x01(\x04\x12!\n\x19num_unpublished_documents\x18\x06 \x01(\x04\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"O\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x08\x61nalyzer\x18\x02 \x01(\x0b\x32\x14.trivium.v1.Analyzer\"F\n\x18\x43reateCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.trivium.v1.Collection\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x15GetCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.trivium.v1.Collection\"R\n\x16ListCollectionsRequest\x12\x16\n\tpage_size\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x02 \x01(\tB\x0c\n\n_page_size\"_\n\x17ListCollectionsResponse\x12+\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x16.trivium.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"T\n\x16UpsertDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12&\n\x08\x64ocument\x18\x02 \x01(\x0b\x32\x14.trivium.v1.Document\"/\n\tRejection\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\x9a\x01\n\x17UpsertDocumentsResponse\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12*\n\x07outcome\x18\x02 \x01(\x0e\x32\x19.trivium.v1.UpsertOutcome\x12\x14\n\x0cnum_passages\x18\x03 \x01(\r\x12(\n\trejection\x18\x04 \x01(\x0b\x32\x15.trivium.v1.Rejection\"+\n\x15PublishVersionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"\\\n\x16PublishVersionResponse\x12\x15\n\rindex_version\x18\x01 \x01(\x04\x12\x15\n\rnum_documents\x18\x02 \x01(\x04\x12\x14\n\x0cnum_passages\x18\x03 \x01(\x04*\xa2\x01\n\rUpsertOutcome\x12\x1e\n\x1aUPSERT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16UPSERT_OUTCOME_CREATED\x10\x01\x12\x1a\n\x16UPSERT_OUTCOME_UPDATED\x10\x02\x12\x1c\n\x18UPSERT_OUTCOME_UNCHANGED\x10\x03\x12\x1b\n\x17UPSERT_OUTCOME_REJECTED\x10\x04\x32\xda\x03\n\x0eIndexerService\x12]\n\x10\x43reateCollection\x12#.trivium.v1.CreateCollectionRequest\x1a$.trivium.v1.CreateCollectionResponse\x12T\n\rGetCollection\x12 .trivium.v1.GetCollectionRequest\x1a!.trivium.v1.GetCollectionResponse\x12Z\n\x0fListCollections\x12\".trivium.v1.ListCollectionsRequest\x1a#.trivium.v1.ListCollectionsResponse\x12^\n\x0fUpsertDocuments\x12\".trivium.v1.UpsertDocumentsRequest\x1a#.trivium.v1.UpsertDocumentsResponse(\x01\x30\x01\x12W\n\x0ePublishVersion\x12!.trivium.v1.PublishVersionRequest\x1a\".trivium.v1.PublishVersionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trivium/v1/indexer.proto\x12\ntrivium.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18trivium/v1/passage.proto\"\x81\x01\n\x07Section\x12\x14\n\x0cheading_path\x18\x01 \x03(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\x04page\x18\x03 \x01(\rH\x00\x88\x01\x01\x12)\n\x05range\x18\x04 \x01(\x0b\x32\x1a.trivium.v1.CharacterRange\x12\x0b\n\x03uri\x18\x05 \x01(\tB\x07\n\x05_page\"b\n\x08\x44ocument\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0b\n\x03uri\x18\x03 \x01(\t\x12%\n\x08sections\x18\x04 \x03(\x0b\x32\x13.trivium.v1.Section\"h\n\x08\x41nalyzer\x12\x10\n\x08language\x18\x01 \x01(\t\x12\x15\n\x08stemming\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12\x17\n\nstop_words\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\x0b\n\t_stemmingB\r\n\x0b_stop_words\"\xdd\x01\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x08\x61nalyzer\x18\x02 \x01(\x0b\x32\x14.trivium.v1.Analyzer\x12\x19\n\x11published_version\x18\x03 \x01(\x04\x12\x15\n\rnum_documents\x18\x04 \x01(\x04\x12\x14\n\x0cnum_passages\x18\x05 \x01(\x04\x12!\n\x19num_unpublished_documents\x18\x06 \x01(\x04\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"O\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x08\x61nalyzer\x18\x02 \x01(\x0b\x32\x14.trivium.v1.Analyzer\"F\n\x18\x43reateCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.trivium.v1.Collection\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x15GetCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.trivium.v1.Collection\"R\n\x16ListCollectionsRequest\x12\x16\n\tpage_size\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x02 \x01(\tB\x0c\n\n_page_size\"_\n\x17ListCollectionsResponse\x12+\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x16.trivium.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x14ListDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"B\n\x15ListDocumentsResponse\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontent_hash\x18\x02 \x01(\t\"T\n\x16UpsertDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12&\n\x08\x64ocument\x18\x02 \x01(\x0b\x32\x14.trivium.v1.Document\"/\n\tRejection\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\x9a\x01\n\x17UpsertDocumentsResponse\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12*\n\x07outcome\x18\x02 \x01(\x0e\x32\x19.trivium.v1.UpsertOutcome\x12\x14\n\x0cnum_passages\x18\x03 \x01(\r\x12(\n\trejection\x18\x04 \x01(\x0b\x32\x15.trivium.v1.Rejection\"+\n\x15PublishVersionRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\"\\\n\x16PublishVersionResponse\x12\x15\n\rindex_version\x18\x01 \x01(\x04\x12\x15\n\rnum_documents\x18\x02 \x01(\x04\x12\x14\n\x0cnum_passages\x18\x03 \x01(\x04*\xa2\x01\n\rUpsertOutcome\x12\x1e\n\x1aUPSERT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16UPSERT_OUTCOME_CREATED\x10\x01\x12\x1a\n\x16UPSERT_OUTCOME_UPDATED\x10\x02\x12\x1c\n\x18UPSERT_OUTCOME_UNCHANGED\x10\x03\x12\x1b\n\x17UPSERT_OUTCOME_REJECTED\x10\x04\x32\xb2\x04\n\x0eIndexerService\x12]\n\x10\x43reateCollection\x12#.trivium.v1.CreateCollectionRequest\x1a$.trivium.v1.CreateCollectionResponse\x12T\n\rGetCollection\x12 .trivium.v1.GetCollectionRequest\x1a!.trivium.v1.GetCollectionResponse\x12Z\n\x0fListCollections\x12\".trivium.v1.ListCollectionsRequest\x1a#.trivium.v1.ListCollectionsResponse\x12V\n\rListDocuments\x12 .trivium.v1.ListDocumentsRequest\x1a!.trivium.v1.ListDocumentsResponse0\x01\x12^\n\x0fUpsertDocuments\x12\".trivium.v1.UpsertDocumentsRequest\x1a#.trivium.v1.UpsertDocumentsResponse(\x01\x30\x01\x12W\n\x0ePublishVersion\x12!.trivium.v1.PublishVersionRequest\x1a\".trivium.v1.PublishVersionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trivium.v1.indexer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_UPSERTOUTCOME']._serialized_start=1534
-  _globals['_UPSERTOUTCOME']._serialized_end=1696
+  _globals['_UPSERTOUTCOME']._serialized_start=1646
+  _globals['_UPSERTOUTCOME']._serialized_end=1808
   _globals['_SECTION']._serialized_start=100
   _globals['_SECTION']._serialized_end=229
   _globals['_DOCUMENT']._serialized_start=231
@@ -55,16 +55,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1003
   _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1005
   _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1100
-  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_start=1102
-  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_end=1186
-  _globals['_REJECTION']._serialized_start=1188
-  _globals['_REJECTION']._serialized_end=1235
-  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_start=1238
-  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_end=1392
-  _globals['_PUBLISHVERSIONREQUEST']._serialized_start=1394
-  _globals['_PUBLISHVERSIONREQUEST']._serialized_end=1437
-  _globals['_PUBLISHVERSIONRESPONSE']._serialized_start=1439
-  _globals['_PUBLISHVERSIONRESPONSE']._serialized_end=1531
-  _globals['_INDEXERSERVICE']._serialized_start=1699
-  _globals['_INDEXERSERVICE']._serialized_end=2173
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=1102
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=1144
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=1146
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=1212
+  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_start=1214
+  _globals['_UPSERTDOCUMENTSREQUEST']._serialized_end=1298
+  _globals['_REJECTION']._serialized_start=1300
+  _globals['_REJECTION']._serialized_end=1347
+  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_start=1350
+  _globals['_UPSERTDOCUMENTSRESPONSE']._serialized_end=1504
+  _globals['_PUBLISHVERSIONREQUEST']._serialized_start=1506
+  _globals['_PUBLISHVERSIONREQUEST']._serialized_end=1549
+  _globals['_PUBLISHVERSIONRESPONSE']._serialized_start=1551
+  _globals['_PUBLISHVERSIONRESPONSE']._serialized_end=1643
+  _globals['_INDEXERSERVICE']._serialized_start=1811
+  _globals['_INDEXERSERVICE']._serialized_end=2373
 # @@protoc_insertion_point(module_scope)

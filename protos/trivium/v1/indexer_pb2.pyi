@@ -120,6 +120,20 @@ class ListCollectionsResponse(_message.Message):
     next_page_token: str
     def __init__(self, collections: _Optional[_Iterable[_Union[Collection, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
+class ListDocumentsRequest(_message.Message):
+    __slots__ = ("collection",)
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    def __init__(self, collection: _Optional[str] = ...) -> None: ...
+
+class ListDocumentsResponse(_message.Message):
+    __slots__ = ("document_id", "content_hash")
+    DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_HASH_FIELD_NUMBER: _ClassVar[int]
+    document_id: str
+    content_hash: str
+    def __init__(self, document_id: _Optional[str] = ..., content_hash: _Optional[str] = ...) -> None: ...
+
 class UpsertDocumentsRequest(_message.Message):
     __slots__ = ("collection", "document")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]

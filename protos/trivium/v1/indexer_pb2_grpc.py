@@ -50,6 +50,11 @@ class IndexerServiceStub:
                 request_serializer=trivium_dot_v1_dot_indexer__pb2.ListCollectionsRequest.SerializeToString,
                 response_deserializer=trivium_dot_v1_dot_indexer__pb2.ListCollectionsResponse.FromString,
                 _registered_method=True)
+        self.ListDocuments = channel.unary_stream(
+                '/trivium.v1.IndexerService/ListDocuments',
+                request_serializer=trivium_dot_v1_dot_indexer__pb2.ListDocumentsRequest.SerializeToString,
+                response_deserializer=trivium_dot_v1_dot_indexer__pb2.ListDocumentsResponse.FromString,
+                _registered_method=True)
         self.UpsertDocuments = channel.stream_stream(
                 '/trivium.v1.IndexerService/UpsertDocuments',
                 request_serializer=trivium_dot_v1_dot_indexer__pb2.UpsertDocumentsRequest.SerializeToString,
@@ -90,6 +95,17 @@ class IndexerServiceServicer:
         """ListCollections describes all collections, by name.
 
         Errors: INVALID_ARGUMENT (page_token is not one that this service gave).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDocuments(self, request, context):
+        """ListDocuments streams the stored documents, published or not, in order of document_id (by Unicode code
+        points), as they are when the call begins: what is stored meanwhile may be listed next time. With it a client
+        sends only documents that differ.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,6 +154,11 @@ def add_IndexerServiceServicer_to_server(servicer, server):
                     servicer.ListCollections,
                     request_deserializer=trivium_dot_v1_dot_indexer__pb2.ListCollectionsRequest.FromString,
                     response_serializer=trivium_dot_v1_dot_indexer__pb2.ListCollectionsResponse.SerializeToString,
+            ),
+            'ListDocuments': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListDocuments,
+                    request_deserializer=trivium_dot_v1_dot_indexer__pb2.ListDocumentsRequest.FromString,
+                    response_serializer=trivium_dot_v1_dot_indexer__pb2.ListDocumentsResponse.SerializeToString,
             ),
             'UpsertDocuments': grpc.stream_stream_rpc_method_handler(
                     servicer.UpsertDocuments,
@@ -232,6 +253,33 @@ class IndexerService:
             '/trivium.v1.IndexerService/ListCollections',
             trivium_dot_v1_dot_indexer__pb2.ListCollectionsRequest.SerializeToString,
             trivium_dot_v1_dot_indexer__pb2.ListCollectionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/trivium.v1.IndexerService/ListDocuments',
+            trivium_dot_v1_dot_indexer__pb2.ListDocumentsRequest.SerializeToString,
+            trivium_dot_v1_dot_indexer__pb2.ListDocumentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,13 @@ class IndexerServiceStub:
 
     Errors: INVALID_ARGUMENT (page_token is not one that this service gave).
     """
+    ListDocuments: _grpc.UnaryStreamMultiCallable[_indexer_pb2.ListDocumentsRequest, _indexer_pb2.ListDocumentsResponse]
+    """ListDocuments streams the stored documents, published or not, in order of document_id (by Unicode code
+    points), as they are when the call begins: what is stored meanwhile may be listed next time. With it a client
+    sends only documents that differ.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND.
+    """
     UpsertDocuments: _grpc.StreamStreamMultiCallable[_indexer_pb2.UpsertDocumentsRequest, _indexer_pb2.UpsertDocumentsResponse]
     """UpsertDocuments stores documents, replacing those with the same ids. Each request carries one document
     and gets exactly one response, in the order in which documents are finished, not sent. A rejected
@@ -90,6 +97,13 @@ class IndexerServiceAsyncStub(IndexerServiceStub):
     """ListCollections describes all collections, by name.
 
     Errors: INVALID_ARGUMENT (page_token is not one that this service gave).
+    """
+    ListDocuments: _aio.UnaryStreamMultiCallable[_indexer_pb2.ListDocumentsRequest, _indexer_pb2.ListDocumentsResponse]  # type: ignore[assignment]
+    """ListDocuments streams the stored documents, published or not, in order of document_id (by Unicode code
+    points), as they are when the call begins: what is stored meanwhile may be listed next time. With it a client
+    sends only documents that differ.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND.
     """
     UpsertDocuments: _aio.StreamStreamMultiCallable[_indexer_pb2.UpsertDocumentsRequest, _indexer_pb2.UpsertDocumentsResponse]  # type: ignore[assignment]
     """UpsertDocuments stores documents, replacing those with the same ids. Each request carries one document
@@ -146,6 +160,19 @@ class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
         """ListCollections describes all collections, by name.
 
         Errors: INVALID_ARGUMENT (page_token is not one that this service gave).
+        """
+
+    @_abc_1.abstractmethod
+    def ListDocuments(
+        self,
+        request: _indexer_pb2.ListDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_indexer_pb2.ListDocumentsResponse], _abc.AsyncIterator[_indexer_pb2.ListDocumentsResponse]]:
+        """ListDocuments streams the stored documents, published or not, in order of document_id (by Unicode code
+        points), as they are when the call begins: what is stored meanwhile may be listed next time. With it a client
+        sends only documents that differ.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

@@ -23,6 +23,7 @@ from services.retriever.indexer.config import IndexerConfig
 from services.retriever.indexer.disk import disk_errors
 from services.retriever.indexer.intake import MAX_CHARACTERS, Rejected, require_valid
 from services.retriever.indexer.library import Library
+from services.retriever.indexer.listing import list_blocking
 from services.retriever.indexer.publisher import Recipe
 from services.retriever.indexer.splitter import Document, Section, Splitter
 from services.retriever.indexer.store import Outcome, Store
@@ -77,7 +78,7 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         """Raises ConfigError: no such encoder, another writer, or a collection that cannot be read."""
         encoder = await load_encoder(self._config, self._runtime, "passage")
         max_tokens = min(self._config.max_passage_tokens, encoder.max_text_tokens)
-        splitter = Splitter(encoder.token_counter(), max_tokens)
+        splitter = Splitter(encoder.token_ends(), max_tokens)
         recipe = Recipe(encoder.fingerprint, splitter.fingerprint, encoder.dimension)
         self._library = await asyncio.to_thread(Library, self._config.collections_path, recipe)
         self._batcher = self._runtime.batcher(encoder)
@@ -129,6 +130,15 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
             collections=[_describe(self._writer("page_token", name)) for name in page],
             next_page_token=page[-1] if len(names) > page_size else "",
         )
+
+    async def ListDocuments(
+        self,
+        request: indexer_pb2.ListDocumentsRequest,
+        context: grpc.aio.ServicerContext[indexer_pb2.ListDocumentsRequest, indexer_pb2.ListDocumentsResponse],
+    ) -> AsyncIterator[indexer_pb2.ListDocumentsResponse]:
+        writer = self._writer("collection", request.collection)
+        for listed in await asyncio.to_thread(list_blocking, writer.all_stored(), writer.made_by):
+            yield indexer_pb2.ListDocumentsResponse(document_id=listed.document_id, content_hash=listed.content_hash)
 
     async def UpsertDocuments(
         self,

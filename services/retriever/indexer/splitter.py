@@ -1,26 +1,30 @@
-"""Cuts documents into passages: by paragraphs, then sentences, then words, never across sections."""
+"""Cuts documents into passages: by paragraphs, table rows, sentences, words, never across sections."""
 
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 from services.retriever.fingerprint import Fingerprint
+from services.retriever.indexer.tokens import TokenEnds, TokenisedText
 from services.retriever.passage import Passage, heading_line
 
 PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*")
+TABLE_ROW_END = re.compile(r"(?<=\|)[^\S\n]*\n\s*|\n\s*(?=\|)")
 SENTENCE_END = re.compile(r"""[.!?…]["'”’»)\]]*\s+|[。！？]+[”’」』）]*\s*|\n\s*""")
-BOUNDARIES = (PARAGRAPH_END, SENTENCE_END)
+BOUNDARIES = (PARAGRAPH_END, TABLE_ROW_END, SENTENCE_END)
 """Tried in this order on what is still too long."""
 
 MAX_CHARACTERS_PER_TOKEN = 20
 """A passage is bounded in characters too: to some tokenizers a long word of any length is one unknown token."""
 
-ALGORITHM = "paragraphs, sentences, words/1"
+MAX_WORD_CHARACTERS = 2_048
+"""So far from the middle of a long text white space is looked for."""
+
+ALGORITHM = "paragraphs, table rows, sentences, words/2"
 """Names what this module does. Part of the fingerprint: change it when passages would change."""
 
 
@@ -52,11 +56,14 @@ class Document:
 
 
 class Span(NamedTuple):
-    """Characters `start` to `end` of a section, and how many tokens they are."""
+    """Characters `start` to `end` of a section."""
 
     start: int
     end: int
-    tokens: int
+
+    def to(self, last: Span) -> Span:
+        """From its start to the end of a later one."""
+        return Span(self.start, last.end)
 
 
 class Splitter:
@@ -65,8 +72,8 @@ class Splitter:
     Where title and headings take more than half of it, the text gets half all the same.
     """
 
-    def __init__(self, count_tokens: Callable[[str], int], max_tokens: int) -> None:
-        self._count_tokens = count_tokens
+    def __init__(self, token_ends: TokenEnds, max_tokens: int) -> None:
+        self._token_ends = token_ends
         self._max_tokens = max_tokens
         self.fingerprint: Fingerprint = {"algorithm": ALGORITHM, "max_tokens": str(max_tokens)}
 
@@ -89,72 +96,94 @@ class Splitter:
         ]
 
     def _spans(self, title: str, section: Section) -> Iterator[Span]:
-        heading_tokens = self._count_tokens(heading_line(title, section.heading_path))
+        heading_tokens = len(self._token_ends(heading_line(title, section.heading_path)))
         max_tokens = max(self._max_tokens // 2, self._max_tokens - heading_tokens)
-        text = section.text
-        return self._merge(text, self._pieces(text, 0, len(text), max_tokens, BOUNDARIES), max_tokens)
+        text = TokenisedText(section.text, self._token_ends)
+        pieces = list(_pieces(text, Span(0, len(section.text)), max_tokens, BOUNDARIES))
+        if pieces == [(0, len(section.text))]:
+            return iter(pieces)
+        return self._merge(text, pieces, max_tokens)
 
-    def _pieces(
-        self, text: str, start: int, end: int, max_tokens: int, boundaries: tuple[re.Pattern[str], ...]
-    ) -> Iterator[Span]:
-        """What fits as it is; what does not, cut at the first of the boundaries, or else in the middle."""
-        start, end = _strip(text, start, end)
-        if start == end:
-            return
-        tokens = self._tokens_if_fit(text, start, end, max_tokens)
-        if tokens is not None:
-            yield Span(start, end, tokens)
-            return
-        cuts = [start, *(_cuts(text, start, end, boundaries)), end]
-        for left, right in pairwise(cuts):
-            yield from self._pieces(text, left, right, max_tokens, boundaries[1:])
-
-    def _merge(self, text: str, pieces: Iterator[Span], max_tokens: int) -> Iterator[Span]:
+    def _merge(self, text: TokenisedText, pieces: Sequence[Span], max_tokens: int) -> Iterator[Span]:
         """Neighbours joined as long as they fit together."""
-        waiting: deque[Span] = deque(pieces)
-        while waiting:
-            group = [waiting.popleft()]
-            tokens = group[0].tokens
-            while waiting and tokens + waiting[0].tokens <= max_tokens:
-                group.append(waiting.popleft())
-                tokens += group[-1].tokens
-            yield self._longest_fit(text, group, waiting, max_tokens)
+        first = 0
+        while first < len(pieces):
+            after = first + 1
+            while after < len(pieces) and _fits(text, pieces[first].to(pieces[after]), max_tokens):
+                after += 1
+            while after > first + 1 and not self._is_bounded(text, pieces[first].to(pieces[after - 1]), max_tokens):
+                after -= 1
+            if after > first + 1:
+                yield pieces[first].to(pieces[after - 1])
+            else:
+                yield from self._bounded(text, pieces[first], max_tokens)
+            first = after
 
-    def _longest_fit(self, text: str, group: list[Span], waiting: deque[Span], max_tokens: int) -> Span:
-        """The group's parts together may be more tokens than their sum: then its last ones wait for the next."""
-        while len(group) > 1:
-            start, end = group[0].start, group[-1].end
-            tokens = self._tokens_if_fit(text, start, end, max_tokens)
-            if tokens is not None:
-                return Span(start, end, tokens)
-            waiting.appendleft(group.pop())
-        return group[0]
+    def _bounded(self, text: TokenisedText, span: Span, max_tokens: int) -> Iterator[Span]:
+        """As it is when it fits, else in halves that do."""
+        span = _strip(text.text, span)
+        if span.start == span.end:
+            return
+        if self._is_bounded(text, span, max_tokens):
+            yield span
+            return
+        middle = _middle(text.text, span)
+        yield from self._bounded(text, Span(span.start, middle), max_tokens)
+        yield from self._bounded(text, Span(middle, span.end), max_tokens)
 
-    def _tokens_if_fit(self, text: str, start: int, end: int, max_tokens: int) -> int | None:
-        if end - start > max_tokens * MAX_CHARACTERS_PER_TOKEN:
-            return None
-        tokens = self._count_tokens(text[start:end])
-        return tokens if tokens <= max_tokens or end - start == 1 else None
-
-
-def _cuts(text: str, start: int, end: int, boundaries: tuple[re.Pattern[str], ...]) -> list[int]:
-    if boundaries:
-        return [match.end() for match in boundaries[0].finditer(text, start, end) if match.end() < end]
-    return [_middle(text, start, end)]
+    def _is_bounded(self, text: TokenisedText, span: Span, max_tokens: int) -> bool:
+        """Whether it fits when it is tokenised by itself, as the encoder will. One character always does."""
+        if span.end - span.start == 1:
+            return True
+        return len(self._token_ends(text.text[span.start : span.end])) <= max_tokens
 
 
-def _middle(text: str, start: int, end: int) -> int:
+def _pieces(
+    text: TokenisedText, span: Span, max_tokens: int, boundaries: tuple[re.Pattern[str], ...]
+) -> Iterator[Span]:
+    """What fits as it is; what does not, cut at the first boundary that it has, or else in the middle."""
+    span = _strip(text.text, span)
+    if span.start == span.end:
+        return
+    if _fits(text, span, max_tokens):
+        yield span
+        return
+    cuts, finer = _cuts(text.text, span, boundaries)
+    for start, end in pairwise([span.start, *cuts, span.end]):
+        yield from _pieces(text, Span(start, end), max_tokens, finer)
+
+
+def _fits(text: TokenisedText, span: Span, max_tokens: int) -> bool:
+    num_characters = span.end - span.start
+    if num_characters > max_tokens * MAX_CHARACTERS_PER_TOKEN:
+        return False
+    return num_characters == 1 or text.num_tokens(span.start, span.end) <= max_tokens
+
+
+def _cuts(
+    text: str, span: Span, boundaries: tuple[re.Pattern[str], ...]
+) -> tuple[list[int], tuple[re.Pattern[str], ...]]:
+    """Where to cut it, and the boundaries that are left for its parts."""
+    for number, boundary in enumerate(boundaries):
+        if cuts := [match.end() for match in boundary.finditer(text, *span) if match.end() < span.end]:
+            return cuts, boundaries[number + 1 :]
+    return [_middle(text, span)], ()
+
+
+def _middle(text: str, span: Span) -> int:
     """The white space next to the middle; the middle itself inside one long word."""
-    middle = (start + end) // 2
-    before = next((cut for cut in range(middle, start, -1) if text[cut].isspace()), None)
-    after = next((cut for cut in range(middle, end) if text[cut].isspace()), None)
+    middle = (span.start + span.end) // 2
+    first, last = max(span.start, middle - MAX_WORD_CHARACTERS), min(span.end, middle + MAX_WORD_CHARACTERS)
+    before = next((cut for cut in range(middle, first, -1) if text[cut].isspace()), None)
+    after = next((cut for cut in range(middle, last) if text[cut].isspace()), None)
     near = [cut for cut in (before, after) if cut is not None]
     return min(near, key=lambda cut: abs(cut - middle)) if near else middle
 
 
-def _strip(text: str, start: int, end: int) -> tuple[int, int]:
+def _strip(text: str, span: Span) -> Span:
+    start, end = span
     while start < end and text[start].isspace():
         start += 1
     while end > start and text[end - 1].isspace():
         end -= 1
-    return start, end
+    return Span(start, end)

@@ -75,6 +75,10 @@ class CollectionWriter:
     def stored(self, document_id: str) -> Stored | None:
         return self._stored.get(document_id)
 
+    def all_stored(self) -> dict[str, Stored]:
+        """The latest state of every document, by id, as it is now: a copy."""
+        return dict(self._stored)
+
     def is_current(self, document_id: str, content_hash: str) -> bool:
         """Whether this content, made as this process would, is stored already."""
         stored = self._stored.get(document_id)
@@ -135,7 +139,7 @@ class CollectionWriter:
     async def _publish(self) -> Manifest:
         async with self._publishing:
             self._next_publication = None  # who comes from now on may have stored more
-            stored, log_end = dict(self._stored), self._stored_end
+            stored, log_end = self.all_stored(), self._stored_end
             self.published = await asyncio.to_thread(self._publish_blocking, stored, log_end)
             self._forget_published(self.published.log_end)
             return self.published
