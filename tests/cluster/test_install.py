@@ -134,8 +134,9 @@ def run_pod(installed: Release, name: str, *arguments: str) -> str:
     }
     installed.kubectl("create", "-f", "-", data=pod)
     wait_until(f"{name} ended", lambda: phase(installed, name) in ("Succeeded", "Failed"))
-    log = installed.kubectl("logs", name)
-    assert phase(installed, name) == "Succeeded", log
+    log, ended_as = installed.kubectl("logs", name), phase(installed, name)
+    installed.kubectl("delete", "pod", name)
+    assert ended_as == "Succeeded", log
     return log
 
 
