@@ -12,6 +12,9 @@ from pathlib import Path
 
 from tests.cluster.layout import LOGS, NETWORK, STATE
 
+_started: list[subprocess.Popen[bytes]] = []
+"""Held, because a handle that is let go warns of its running process. Whoever ends one knows it by its pid file."""
+
 
 def inside(*command: str | Path) -> list[str]:
     """The command, run in the cluster's network. (`ip netns exec` would hide the cgroups.)"""
@@ -39,6 +42,7 @@ def start(name: str, program: Path, *arguments: str | Path, search_path: Sequenc
             cwd=STATE,
             env={**os.environ, "PATH": path},
         )
+    _started.append(process)
     _pid_file(name).write_text(f"{process.pid} {program}")
 
 
