@@ -13,6 +13,8 @@ from tests.cluster import keda
 from tests.cluster.load import ghz
 from tests.cluster.release import Release, Values, kubectl, wait_until
 
+pytestmark = pytest.mark.steady
+
 STEADY_S = 300
 
 SETTLING_S = 60

@@ -13,6 +13,8 @@ import pytest
 from tests.cluster.load import ghz, questions
 from tests.cluster.release import Release
 
+pytestmark = pytest.mark.steady
+
 FOUND_WITHIN_S = 10
 """From Ready to the first answer: DNS's 5 s, the 2 s that a connection lives, and the 1 s between look-ups."""
 

@@ -10,6 +10,8 @@ import pytest
 from tests.cluster.load import questions
 from tests.cluster.release import Release, Values, wait_until
 
+pytestmark = pytest.mark.steady
+
 STAGES = ("gateway", "retriever", "reranker", "generator")
 PAIRS: Values = {"workload": {"replicas": 2}}
 
