@@ -140,7 +140,7 @@ def corpus_of_200_mb(folder: Path) -> None:
 
 
 MEASURE = """
-import resource, sys
+import re, resource, sys
 from pathlib import Path
 from cli.reading.near_duplicates import NearDuplicates
 from cli.reading.read import ReadOptions, read_all
@@ -150,7 +150,8 @@ for reading in read_all([Path(sys.argv[1])], ReadOptions(workers=2)):
     text = "\\n".join(section.text for section in reading.document.sections)
     near_duplicates.seen(reading.document.document_id, text[:10_000])
     num_documents, num_characters = num_documents + 1, num_characters + len(text)
-here, worker = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+here = int(re.search(r"VmHWM:\\s+([0-9]+)", Path("/proc/self/status").read_text())[1])  # ru_maxrss knows our parent's
 print(num_documents, num_characters, here >> 10, worker >> 10)
 """
 
