@@ -29,6 +29,9 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 LIVENESS = "liveness"
 """The service name under which the health port tells whether the process should be kept."""
 
+CLOCK_KEY = "unix_time_ms"
+"""Trailing metadata of a health check on the main port: what this machine takes for now. `trivium doctor` compares."""
+
 LIVENESS_LIMIT_S = 60.0
 """Seconds for which the event loop of a process that serves may stand still before it is given up."""
 
@@ -125,6 +128,10 @@ class Health(health.aio.HealthServicer):
     def end_watches(self) -> None:
         """End every Watch stream, also those to come."""
         self._ended.set()
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 (the contract's name)
+        context.set_trailing_metadata(((CLOCK_KEY, str(time.time_ns() // 1_000_000)),))
+        return await super().Check(request, context)
 
     async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 (the contract's name)
         tasks = [asyncio.create_task(super().Watch(request, context)), asyncio.create_task(self._ended.wait())]

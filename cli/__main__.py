@@ -182,7 +182,6 @@ def doctor(
     reranker: Annotated[str, typer.Option(help="The rerankers, likewise.")] = "",
     generator: Annotated[str, typer.Option(help="The generators, likewise.")] = "",
     indexer: Annotated[str, typer.Option(help="The indexer's gRPC address.", envvar="TRIVIUM_INDEXER")] = "",
-    metrics: Annotated[list[str] | None, typer.Option(help="host:port of a /metrics; may be repeated.")] = None,
     question: Annotated[str, typer.Option(help="Ask it, and look at all that the answer must carry.")] = "",
     expect_source: Annotated[str, typer.Option(help="Part of a uri or document id that the answer must cite.")] = "",
     collection: Collection = "default",
@@ -205,7 +204,7 @@ def doctor(
         "generator": generator,
         "indexer": indexer,
     }
-    order = Order(addresses, metrics or [], question, expect_source, collection, timeout, answer_timeout)
+    order = Order(addresses, question, expect_source, collection, timeout, answer_timeout)
     raise typer.Exit(0 if doctor(order, _console(json), json) else 1)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cli.checks.check import Trouble, within
-from cli.system import METRICS_OFFSET, MODULE_BY_PROCESS, STAGES
+from cli.system import MODULE_BY_PROCESS, STAGES
 
 SERVICE_BY_PROCESS = {name: f"trivium.v1.{name.capitalize()}Service" for name in MODULE_BY_PROCESS}
 UP_PORT_BY_PROCESS = {name: 7_000 + index for index, name in enumerate(MODULE_BY_PROCESS)}
@@ -70,20 +70,6 @@ def find_places(given: Mapping[str, str], environ: Mapping[str, str]) -> dict[st
     if not places:
         places = {name: Place(name, f"127.0.0.1:{port}", UP) for name, port in UP_PORT_BY_PROCESS.items()}
     return {name: places[name] for name in MODULE_BY_PROCESS if name in places}
-
-
-def find_metrics(given: list[str], places: Mapping[str, Place], environ: Mapping[str, str]) -> dict[str, Place]:
-    """The metrics addresses, by what to call them: the given ones, else our own process's, else those of `up`."""
-    if given:
-        return {target: Place("", target, "--metrics") for target in given}
-    found: dict[str, Place] = {}
-    for name, place in places.items():
-        variable = f"{name.upper()}_METRICS_ADDRESS"
-        if environ.get(variable):
-            found[name] = Place(name, reachable(environ[variable]), variable)
-        elif place.is_default:
-            found[name] = Place(name, f"127.0.0.1:{UP_PORT_BY_PROCESS[name] + METRICS_OFFSET}", place.source)
-    return found
 
 
 def reachable(listen_address: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,7 +20,7 @@ from cli.checks.local import (
     processes_with_settings,
 )
 from cli.checks.network import Network
-from cli.checks.places import Place, find_metrics, find_places
+from cli.checks.places import Place, find_places
 from cli.checks.question import examine_question
 from cli.checks.replicas import ASKING_S, examine_replicas
 from cli.system import STAGES
@@ -40,7 +40,6 @@ class Order:
 
     addresses: Mapping[str, str] = field(default_factory=dict)
     """By process; empty where none was given."""
-    metrics: Sequence[str] = ()
     question: str = ""
     expected_source: str = ""
     collection: str = "default"
@@ -67,7 +66,8 @@ def checks(order: Order, environ: Mapping[str, str]) -> Iterator[Check]:
     needs = [("certificates", prefix.lower())] if prefix else []
     for name, place in places.items():
         yield Check("address", name, partial(examine_address, place, network), order.limit_s, needs)
-    yield from _clock_checks(order, places, environ, network)
+    for name, place in places.items():
+        yield Check("clock", name, partial(examine_clock, place, network), order.limit_s, [("address", name)])
     yield from _replica_checks(order, places, network)
     yield from _index_checks(order, places, network)
     yield _question_check(order, places.get("gateway"), network)
@@ -90,17 +90,6 @@ def _certificate_checks(environ: Mapping[str, str]) -> Iterator[Check]:
         yield _skipped("certificates", "TLS", "no TLS files are named here: connections are plain")
     for prefix in prefixes:
         yield Check("certificates", prefix.lower(), partial(examine_certificates, prefix, environ))
-
-
-def _clock_checks(
-    order: Order, places: Mapping[str, Place], environ: Mapping[str, str], network: Network
-) -> Iterator[Check]:
-    metrics = find_metrics(list(order.metrics), places, environ)
-    if not metrics:
-        yield _skipped("clock", "processes", "no metrics address is known: --metrics HOST:PORT")
-    for subject, place in metrics.items():
-        needs = [("address", subject)] if subject in places else []
-        yield Check("clock", subject, partial(examine_clock, place, network), order.limit_s, needs)
 
 
 def _replica_checks(order: Order, places: Mapping[str, Place], network: Network) -> Iterator[Check]:

@@ -37,6 +37,13 @@ def test_documents_are_ingested_from_the_volume_by_job_and_by_schedule() -> None
     assert (reindex["concurrencyPolicy"], reindex["schedule"]) == ("Forbid", "0 3 * * *")
 
 
+def test_a_run_that_hangs_is_given_up() -> None:
+    settings = (PROFILE, "ingest.deadlineSeconds=600")
+    job, schedule = of_kind("Job", *settings)["ingest"], of_kind("CronJob", *settings)["reindex"]
+    for spec in (job["spec"], schedule["spec"]["jobTemplate"]["spec"]):
+        assert spec["activeDeadlineSeconds"] == 600
+
+
 def test_every_command_is_about_the_collection_that_is_ingested() -> None:
     for component in ("ingest", "reindex", "test", "load"):
         assert option(arguments(component, PROFILE, "ingest.collection=manuals"), "--collection") == "manuals"

@@ -198,6 +198,17 @@ def test_spans_go_to_the_port_of_the_endpoint() -> None:
     assert not may_connect(policies, gateway, INTERNET, Port(14317))
 
 
+def test_dns_and_downloads_may_have_other_ports() -> None:
+    manifests = objects(
+        "defaults", "hub.enabled=true", "networkPolicy.dnsPorts={5353}", "networkPolicy.downloadPorts={9000}"
+    )
+    retriever, policies = pods(manifests)["retriever"], of_kind(manifests, "NetworkPolicy")
+    assert may_connect(policies, retriever, DNS, Port(5353, "UDP"))
+    assert not may_connect(policies, retriever, DNS, Port(53, "UDP"))
+    assert may_connect(policies, retriever, INTERNET, Port(9000))
+    assert not may_connect(policies, retriever, INTERNET, Port(443))
+
+
 def test_only_the_process_that_fetches_may_download() -> None:
     manifests = objects(
         "defaults",

@@ -126,13 +126,22 @@ def test_collections_outlive_the_release_and_may_be_somebody_elses() -> None:
 
 def test_a_claim_that_one_node_holds_keeps_its_pods_on_that_node() -> None:
     labels = {process: deployment(process)["spec"]["template"]["metadata"]["labels"] for process in PROCESSES}
-    for process in ("retriever", "indexer"):
+    for process, beside in (("retriever", {"retriever", "indexer"}), ("indexer", {"retriever"})):
         (term,) = pod(process)["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
         assert term["topologyKey"] == "kubernetes.io/hostname"
         near = {other for other in PROCESSES if selects(term["labelSelector"], labels[other])}
-        assert near == {"retriever", "indexer"}  # itself too: the first of them may go anywhere
+        assert near == beside  # a retriever itself: the first of them may go anywhere, and the indexer follows
         assert "affinity" not in pod(process, "gpu")
     assert not any("affinity" in pod(process) for process in ("gateway", "reranker", "generator"))
+
+
+def test_an_indexer_that_must_be_beside_the_retrievers_may_go_where_they_may() -> None:
+    placed = ("retriever.nodeSelector.accelerator=h100", "indexer.nodeSelector.disk=fast")
+    indexer = pod("indexer", "gpu", "collections.accessMode=ReadWriteOnce", *placed)
+    assert indexer["nodeSelector"] == {"accelerator": "h100", "disk": "fast"}
+    assert indexer["tolerations"] == pod("retriever", "gpu")["tolerations"]
+    apart = pod("indexer", "gpu", *placed)
+    assert (apart["nodeSelector"], apart.get("tolerations")) == ({"disk": "fast"}, None)
 
 
 def test_a_changed_setting_replaces_that_processes_pods_and_no_others() -> None:

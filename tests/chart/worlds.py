@@ -72,7 +72,8 @@ HEALTHY: Series = {
     kube("kube_pod_status_phase", pod="trivium-reranker-1", phase="Pending"): "0x100",
     kube("kubelet_volume_stats_available_bytes", persistentvolumeclaim="trivium-collections"): "50e9x100",
     kube("kubelet_volume_stats_capacity_bytes", persistentvolumeclaim="trivium-collections"): "100e9x100",
-    kube("kube_job_status_failed", job_name="trivium-reindex-1"): "0x100",
+    kube("kube_job_failed", job_name="trivium-reindex-1", condition="true"): "0x100",
+    kube("kube_job_status_failed", job_name="trivium-reindex-1"): "1x100",  # one pod of it, before the one that did it
     kube("certmanager_certificate_expiration_timestamp_seconds", name="trivium-gateway"): "2592000x100",
 }
 
@@ -166,7 +167,10 @@ WRONG: dict[str, tuple[Series, list[str]]] = {
         {kube("kubelet_volume_stats_available_bytes", persistentvolumeclaim="trivium-collections"): "9e9x100"},
         ["CollectionsFilling"],
     ),
-    "a reindexing failed": ({kube("kube_job_status_failed", job_name="trivium-reindex-1"): "1x100"}, ["JobFailed"]),
+    "a reindexing failed": (
+        {kube("kube_job_failed", job_name="trivium-reindex-1", condition="true"): "1x100"},
+        ["JobFailed"],
+    ),
     "a certificate runs out": (
         {kube("certmanager_certificate_expiration_timestamp_seconds", name="trivium-gateway"): "432000x100"},
         ["CertificateExpiring"],

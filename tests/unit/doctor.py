@@ -1,5 +1,6 @@
 """What tests of `trivium doctor` share: servers to look at, files to read, and what a check found."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import grpc
 import trustme
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from chassis.health import CLOCK_KEY
 from cli.checks.check import Check, Finding, Status
 from cli.checks.network import Network
 from cli.checks.places import Place
@@ -50,15 +52,28 @@ def in_days(days: float) -> datetime:
     return datetime.now(UTC) + timedelta(days=days)
 
 
+class Servicer(health.HealthServicer):
+    """Health as a process of ours tells it, with a clock that is so far ahead."""
+
+    def __init__(self, ahead_s: float) -> None:
+        super().__init__()
+        self._ahead_s = ahead_s
+
+    def Check(self, request: Any, context: Any) -> Any:
+        context.set_trailing_metadata(((CLOCK_KEY, str(round((time.time() + self._ahead_s) * 1e3))),))
+        return super().Check(request, context)
+
+
 @contextmanager
 def serving(
     status: Any = SERVING,
     service: str = "trivium.v1.RerankerService",
     register: Callable[[grpc.Server], object] = lambda server: None,
     credentials: grpc.ServerCredentials | None = None,
+    servicer: health.HealthServicer | None = None,
 ) -> Iterator[str]:
-    """A gRPC server with a health service."""
-    server, servicer = grpc.server(ThreadPoolExecutor(4)), health.HealthServicer()
+    """A gRPC server with a health service, by default one like ours."""
+    server, servicer = grpc.server(ThreadPoolExecutor(4)), servicer or Servicer(ahead_s=0)
     for name in ("", service):
         servicer.set(name, status)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)

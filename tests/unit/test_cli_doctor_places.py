@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from cli.checks.check import Trouble
-from cli.checks.places import find_metrics, find_places, resolve
+from cli.checks.places import find_places, resolve
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,11 @@ def test_without_a_word_the_addresses_of_up_are_looked_at() -> None:
         "reranker": "127.0.0.1:7003",
         "generator": "127.0.0.1:7004",
     }
-    assert find_metrics([], places, {})["generator"].target == "127.0.0.1:7104"
 
 
 def test_in_the_gateways_container_its_stages_are_known() -> None:
     environ = {
         "GATEWAY_LISTEN_ADDRESS": "0.0.0.0:7000",
-        "GATEWAY_METRICS_ADDRESS": "[::]:7100",
         "GATEWAY_RERANKER_ADDRESS": "dns:///trivium-reranker:7003",
     }
     places = find_places({"indexer": "indexer:7002"}, environ)
@@ -69,9 +67,6 @@ def test_in_the_gateways_container_its_stages_are_known() -> None:
         "gateway": "127.0.0.1:7000",
         "indexer": "indexer:7002",
         "reranker": "dns:///trivium-reranker:7003",
-    }
-    assert {name: place.target for name, place in find_metrics([], places, environ).items()} == {
-        "gateway": "[::1]:7100"
     }
 
 

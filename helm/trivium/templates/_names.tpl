@@ -15,7 +15,7 @@
 {{- define "trivium.selector" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: {{ default $root.Chart.Name $root.Values.nameOverride }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
 {{- with index . 1 }}
 app.kubernetes.io/component: {{ . }}
 {{- end }}
@@ -39,9 +39,15 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- define "trivium.metadata" -}}
 {{- $root := index . 0 -}}
 name: {{ prepend (rest .) (include "trivium.fullname" $root) | join "-" }}
-namespace: {{ $root.Release.Namespace }}
+namespace: {{ $root.Release.Namespace | quote }}
 labels:
   {{- include "trivium.labels" . | nindent 2 }}
+{{- end -}}
+
+{{/* (list root process) → what `workload` and the process's own values say together, as YAML. */}}
+{{- define "trivium.values" -}}
+{{- $root := index . 0 -}}
+{{- mergeOverwrite (deepCopy $root.Values.workload) (deepCopy (index $root.Values (index . 1))) | toYaml -}}
 {{- end -}}
 
 {{/* (list root process) → its facts as YAML: files/processes.yaml and the ports that follow from it. */}}

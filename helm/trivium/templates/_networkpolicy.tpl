@@ -35,21 +35,31 @@ spec:
     - to:
         {{- toYaml $policy.downloads | nindent 8 }}
       ports:
-        - {port: 443, protocol: TCP}
+        {{- range $policy.downloadPorts }}
+        - {port: {{ int . }}, protocol: TCP}
+        {{- end }}
     {{- end }}
 {{- end }}
 {{- end -}}
 
 {{/* Who may call a process's gRPC port. */}}
 {{- define "trivium.callers" -}}
-{{- $components := dict "gateway" (list "test" "load") "indexer" (list "ingest" "reindex" "test") -}}
 - from:
     {{- if eq .process "gateway" }}
     {{- with .root.Values.networkPolicy.gatewayCallers }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
     {{- end }}
-    {{- range index $components .process | default (list "gateway") }}
+    {{- $callers := list -}}
+    {{- range $command, $calls := include "trivium.commands" .root | fromYaml }}
+    {{- if has $.process $calls }}
+    {{- $callers = append $callers $command }}
+    {{- end }}
+    {{- end }}
+    {{- if has .process (include "trivium.facts" (list .root "gateway") | fromYaml).calls }}
+    {{- $callers = append $callers "gateway" }}
+    {{- end }}
+    {{- range $callers }}
     - podSelector:
         matchLabels:
           {{- include "trivium.selector" (list $.root .) | nindent 10 }}
@@ -74,13 +84,23 @@ spec:
 - to:
     {{- toYaml . | nindent 4 }}
   ports:
-    - {port: 53, protocol: UDP}
-    - {port: 53, protocol: TCP}
+    {{- range $.Values.networkPolicy.dnsPorts }}
+    - {port: {{ int . }}, protocol: UDP}
+    - {port: {{ int . }}, protocol: TCP}
+    {{- end }}
 {{- end -}}
 {{- end -}}
 
 {{/* The port in http://host:port. */}}
 {{- define "trivium.otlpPort" -}}
-{{- $port := regexFind ":[0-9]+$" (urlParse .Values.telemetry.otlpEndpoint).host | trimPrefix ":" -}}
-{{- default "4317" $port -}}
+{{- regexFind "[0-9]+$" .Values.telemetry.otlpEndpoint -}}
+{{- end -}}
+
+{{/* The commands that run here, and whom each calls, as YAML. */}}
+{{- define "trivium.commands" -}}
+{{- range $command, $calls := .Files.Get "files/commands.yaml" | fromYaml }}
+{{- if or (eq $command "test") (get (get $.Values $command) "enabled") }}
+{{ $command }}: {{ ternary (without $calls "indexer") $calls (eq "true" (include "trivium.isReadOnly" $)) | toJson }}
+{{- end }}
+{{- end }}
 {{- end -}}

@@ -2,10 +2,13 @@
 {{- define "trivium.process" -}}
 {{- $root := index . 0 -}}
 {{- $process := index . 1 -}}
-{{- $values := mergeOverwrite (deepCopy $root.Values.workload) (deepCopy (index $root.Values $process)) -}}
+{{- $values := include "trivium.values" . | fromYaml -}}
 {{- $facts := include "trivium.facts" . | fromYaml -}}
 {{- if not (and (eq (default "" $facts.collections) "write") (include "trivium.isReadOnly" $root)) -}}
 {{- $scope := dict "root" $root "process" $process "values" $values "facts" $facts -}}
+{{- if and (eq $process "indexer") (include "trivium.sharesNode" $scope) -}}
+{{- $_ := set $scope "values" (include "trivium.besideRetrievers" $scope | fromYaml) -}}
+{{- end -}}
 {{- $_ := set $scope "name" (printf "%s-%s" (include "trivium.fullname" $root) $process) -}}
 {{- $parts := list "serviceAccount" "config" "checksums" "service" "claimTemplate" "workload" -}}
 {{- range $part := concat $parts (list "disruptionBudget" "autoscaler" "networkPolicy" "certificate") }}
@@ -15,6 +18,14 @@
 {{- end }}
 {{- end }}
 {{- end -}}
+{{- end -}}
+
+{{/* The indexer's values where it must be on the retrievers' node: it may go wherever they may. */}}
+{{- define "trivium.besideRetrievers" -}}
+{{- $retriever := include "trivium.values" (list .root "retriever") | fromYaml -}}
+{{- $tolerations := concat .values.tolerations $retriever.tolerations | uniq -}}
+{{- $nodeSelector := mergeOverwrite (deepCopy .values.nodeSelector) $retriever.nodeSelector -}}
+{{- merge (dict "tolerations" $tolerations "nodeSelector" $nodeSelector) .values | toYaml -}}
 {{- end -}}
 
 {{- define "trivium.serviceAccount" -}}
@@ -55,7 +66,7 @@ apiVersion: v1
 kind: Service
 metadata:
   name: {{ include "trivium.fullname" .root }}
-  namespace: {{ .root.Release.Namespace }}
+  namespace: {{ .root.Release.Namespace | quote }}
   labels:
     {{- include "trivium.labels" (list .root .process) | nindent 4 }}
 spec:

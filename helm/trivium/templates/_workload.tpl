@@ -187,12 +187,15 @@ true
 {{- end -}}
 {{- end -}}
 
-{{/* A claim that one node holds (ReadWriteOnce) brings retriever and indexer onto that node. The term matches the pod
-that bears it, so the first of them may go anywhere. */}}
+{{/* A claim that one node holds (ReadWriteOnce) brings retriever and indexer onto that node. A retriever's term matches
+the retriever itself, so the first of them may go anywhere, to a GPU say; the indexer waits for it and follows. */}}
 {{- define "trivium.affinity" -}}
 {{- $affinity := deepCopy .values.affinity -}}
 {{- if include "trivium.sharesNode" . -}}
 {{- $expression := dict "key" "app.kubernetes.io/component" "operator" "In" "values" (list "retriever" "indexer") -}}
+{{- if eq .process "indexer" -}}
+{{- $_ := set $expression "values" (list "retriever") -}}
+{{- end -}}
 {{- $labels := include "trivium.selector" (list .root "") | fromYaml -}}
 {{- $selector := dict "matchLabels" $labels "matchExpressions" (list $expression) -}}
 {{- $term := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" $selector -}}
