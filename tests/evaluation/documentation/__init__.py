@@ -28,9 +28,9 @@ Unanswerable ones, each looked up in both corpora by its telling words:
 | `neighbouring` | of the same field: other products and libraries, features that one might expect |
 | `near_miss` | about a thing that the documents do describe, of which they do not state what is asked |
 
-**What it cannot tell.** It is small: with some 320 answerable questions a difference of two points of nDCG is
+**What it cannot tell.** It is small: with some 340 answerable questions a difference of two points of nDCG is
 within chance. It is English, and technical. The documents are short, so it says little about splitting long ones.
 Mostly one document is judged relevant for each question, and others that would do as well count as wrong. Whoever
-wrote the questions knew the documents, so they are easier than those of strangers; and a page changed after that is
-not asked about.
+wrote the questions knew the documents, so they are easier than those of strangers. Pages that were written later are
+left out.
 """

@@ -25,7 +25,7 @@ class Written:
     num_answerable: int
     num_unanswerable: int
     left_out: list[str]
-    """What this version of Python does not document as the questions need it."""
+    """One for each question that this version of Python does not answer: what is missing."""
 
     def __str__(self) -> str:
         counts = f"{self.num_documents} documents, {self.num_answerable} answerable and {self.num_unanswerable} not"
@@ -54,16 +54,14 @@ def write_set(folder: Path, corpora: Collection[Corpus]) -> Written:
 
 
 def _answered(questions: list[Question], documents: list[Document]) -> tuple[list[Question], list[str]]:
+    """The questions that the documents answer, or that nothing answers, and what the others miss."""
     text_by_document_id = {document.id: document.text for document in documents}
-    missing_by_id = {question.id: list(unanswered(question, text_by_document_id)) for question in questions}
-    vanished = [
-        one for question in questions if question.corpus == "documentation" for one in missing_by_id[question.id]
-    ]
-    if vanished:
-        raise AnswersVanished("\n".join(vanished))
-    return [question for question in questions if not missing_by_id[question.id]], list(
-        chain.from_iterable(missing_by_id.values())
-    )
+    missing_by_id = {question.id: "; ".join(unanswered(question, text_by_document_id)) for question in questions}
+    vanished = [missing_by_id[question.id] for question in questions if question.corpus == "documentation"]
+    if any(vanished):
+        raise AnswersVanished("\n".join(filter(None, vanished)))
+    complete = [question for question in questions if not missing_by_id[question.id]]
+    return complete, list(filter(None, missing_by_id.values()))
 
 
 def _document_record(document: Document) -> dict[str, Any]:
