@@ -3,6 +3,7 @@ PYTHON ?= python3
 UV = .tools/uv/bin/uv
 BIN = .venv/bin
 LANE ?= not (slow or chaos or images or cluster)
+CLUSTER_LANE ?= cluster
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo podman-compose)
 GENERATED = protos/trivium/v1
 export HF_HUB_OFFLINE = 1
@@ -19,7 +20,7 @@ test: check tools ## What must hold, with real processes. LANE="slow or chaos": 
 	$(BIN)/pytest -m "$(LANE)"
 
 cluster-test: tools ## The images and the chart on a real Kubernetes; needs root and Debian's packages
-	$(BIN)/pytest -m cluster tests/cluster
+	$(BIN)/pytest -m "$(CLUSTER_LANE)" tests/cluster
 
 check: .venv/ready ## Format, lint, types, contract
 	$(BIN)/ruff format --check .

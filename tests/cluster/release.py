@@ -64,7 +64,9 @@ class Release:
         kubectl("apply", "-f", "-", data=self._volume())
 
     def remove(self) -> None:
-        """Everything of it: pods and volume too."""
+        """Everything of it: pods, which need not end in order, and volume too."""
+        self.helm("uninstall", "trivium", "--ignore-not-found")
+        self.kubectl("delete", "pods", "--all", "--force", "--grace-period=0")
         kubectl("delete", "namespace", self.namespace, "--timeout=120s")
         kubectl("delete", "persistentvolume", self.namespace, "--timeout=60s")
         shutil.rmtree(self.collections)

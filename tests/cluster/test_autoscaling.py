@@ -16,19 +16,22 @@ from tests.cluster.release import Release, Values, kubectl, wait_until
 
 pytestmark = pytest.mark.steady
 
-OFFERED_S = 60
+OFFERED_S = 45
 """The signal looks back over 15 s, and the first of them are of a machine that has just installed something."""
 
 STEADY_S = 300
 
-SETTLING_S = 60
-"""New replicas start, which costs CPU and raises the signal, and those that were too many go again."""
+STABILISATION_S = 60
+"""Less than production's five minutes, which would be waited for."""
+
+SETTLING_S = 2 * STABILISATION_S
+"""New replicas start, which costs CPU and raises the signal; those that were too many go again, once that is over."""
 
 RPS = 3
 
 
 def scaled(target: float) -> Values:
-    """Less stabilisation than production's five minutes, which would be waited for."""
+    """One to three rerankers, each carrying so much."""
     return {
         "reranker": {
             "autoscaling": {
@@ -36,7 +39,7 @@ def scaled(target: float) -> Values:
                 "maxReplicas": 3,
                 "targetSaturation": target,
                 "scaleUpStabilizationSeconds": 0,
-                "scaleDownStabilizationSeconds": 120,
+                "scaleDownStabilizationSeconds": STABILISATION_S,
             }
         }
     }
