@@ -178,14 +178,15 @@ def write(path: Path, fit: Fit, engine: str, model_sha256: str, made_with: str) 
         "abstention_threshold": fit.abstention_threshold,
         "made_with": made_with,
     }
+    text = json.dumps(calibration, indent=2, ensure_ascii=False) + "\n"
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(json.dumps(calibration, indent=2, ensure_ascii=False) + "\n")
-            os.fchmod(file.fileno(), 0o644)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            whole = Path(folder) / path.name
+            with whole.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            whole.replace(path)
     except OSError as error:
         raise EvaluationFailed(f"{path}: cannot be written ({error.strerror})") from error
 

@@ -20,13 +20,18 @@ DEPTH = 100
 def measure(
     gains_by_question_id: Mapping[str, Mapping[str, int]], ranking_by_question_id: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, float]]:
-    """Measure → question id → value, 0 to 1. A ranking is document ids, each once, best first; an empty one is 0."""
+    """Measure → question id → value, 0 to 1. A ranking is document ids, each once, best first; an empty one is 0.
+    Gains below 0 count as 0.
+    """
     # trec_eval sorts by score, and equal scores by id: the rank as score keeps the order as it is.
     run = {
         question_id: {document_id: -float(rank) for rank, document_id in enumerate(ranking)}
         for question_id, ranking in ranking_by_question_id.items()
     }
-    qrels = {question_id: dict(gains) for question_id, gains in gains_by_question_id.items()}
+    qrels = {
+        question_id: {document_id: max(0, gain) for document_id, gain in gains.items()}
+        for question_id, gains in gains_by_question_id.items()
+    }
     values: dict[str, dict[str, float]] = {name: dict.fromkeys(qrels, 0.0) for name in MEASURES}
     name_by_measure = {kind: name for name, kind in MEASURE_BY_NAME.items()}
     for one in ir_measures.iter_calc(list(MEASURE_BY_NAME.values()), qrels, run):

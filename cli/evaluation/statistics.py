@@ -81,7 +81,7 @@ def compare(ours: Values, theirs: Values) -> Difference:
 
 
 def _p_value(differences: npt.NDArray[np.float64]) -> float:
-    if not differences.any():
+    if len(differences) < 2 or not differences.any():
         return 1.0
     test = stats.permutation_test(
         (differences,),
