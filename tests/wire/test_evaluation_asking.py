@@ -95,7 +95,7 @@ def test_every_leg_is_asked_in_its_own_mode_and_the_final_order_with_the_gateway
     with serving(gateway) as asking:
         findings = asking.ask(QUESTION, RANKINGS)
     assert [gateway.asked_for(mode, 0.0) for mode in LEGS] == [[150], [150], [150]]
-    assert gateway.asked_for(retriever_pb2.RETRIEVAL_MODE_HYBRID, None) == [30]
+    assert gateway.asked_for(retriever_pb2.RETRIEVAL_MODE_UNSPECIFIED, None) == [30]
     assert {(one.collection, one.min_index_version) for one in gateway.requests} == {("eval-1", 3)}
     assert all(one.num_candidates == one.top_k for one in gateway.requests)
     assert findings.rankings["dense"] == [f"d{number}" for number in range(150)]
