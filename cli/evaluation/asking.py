@@ -106,7 +106,14 @@ class Asking:
         num_passages = min(FIRST_PASSAGES, self._max_passages)
         while True:
             # Weight 0 keeps the leg's own order, whoever reranks.
-            reply = self._search(self._legs, text, num_passages, MODE_BY_LEG[leg], rerank_weight=0.0)
+            reply = self._search(
+                self._legs,
+                text,
+                mode=MODE_BY_LEG[leg],
+                top_k=num_passages,
+                num_candidates=num_passages,
+                rerank_weight=0.0,
+            )
             documents = _documents(reply.sources)
             is_short = len(documents) < depth and len(reply.sources) == num_passages
             if not is_short or num_passages == self._max_passages:
@@ -118,11 +125,11 @@ class Asking:
 
     def _rerank(self, text: str, findings: Findings) -> None:
         """The gateway's final order; documents that were no candidates follow in fused order."""
-        reply = self._search(self._final, text, self._num_candidates, retriever_pb2.RETRIEVAL_MODE_HYBRID)
+        top_k = min(self._num_candidates, self._max_passages)
+        reply = self._search(self._final, text, top_k=top_k, num_candidates=self._num_candidates)
         _require_whole(reply.report)
-        documents = _documents(reply.sources)
-        others = [one for one in findings.rankings.get("fused", []) if one not in set(documents)]
-        findings.rankings["reranked"] = documents + others
+        candidates, fused = _documents(reply.sources), findings.rankings.get("fused", [])
+        findings.rankings["reranked"] = list(dict.fromkeys([*candidates, *fused]))
         findings.num_passages["reranked"] = self._num_candidates
         findings.logits.extend(
             (source.scores.rerank_logit, source.passage.document_id)
@@ -132,22 +139,16 @@ class Asking:
         _note_models(reply.report, findings)
 
     def _search(
-        self,
-        stub: gateway_pb2_grpc.GatewayServiceStub,
-        text: str,
-        num_passages: int,
-        mode: retriever_pb2.RetrievalMode,
-        rerank_weight: float | None = None,
+        self, stub: gateway_pb2_grpc.GatewayServiceStub, text: str, **options: Any
     ) -> gateway_pb2.SearchResponse:
-        search = self._options(mode=mode, top_k=num_passages, num_candidates=num_passages, rerank_weight=rerank_weight)
-        reply: gateway_pb2.SearchResponse = self._call(
-            stub.Search, gateway_pb2.SearchRequest(question=text, search=search)
-        )
+        request = gateway_pb2.SearchRequest(question=text, search=self._options(**options))
+        reply: gateway_pb2.SearchResponse = self._call(stub.Search, request)
         _require_whole(reply.report, allowed={retriever_pb2.DEGRADATION_RERANK_SKIPPED})
         return reply
 
     def _answer(self, text: str, findings: Findings) -> None:
-        request = gateway_pb2.AnswerRequest(question=text, search=self._options())
+        search = self._options(num_candidates=self._num_candidates)
+        request = gateway_pb2.AnswerRequest(question=text, search=search)
         reply: gateway_pb2.AnswerResponse = self._call(self._final.Answer, request)
         _require_whole(reply.report)
         _note_models(reply.report, findings)

@@ -64,17 +64,22 @@ def show(comparison: Mapping[str, Any], console: Console) -> None:
 def _values() -> Iterator[tuple[str, str, Value]]:
     """Group, measure, and where its value stands."""
     for ranking in RANKINGS:
-        for name in MEASURES:
-            yield ranking, name, lambda question, ranking=ranking, name=name: question.get(ranking, {}).get(name)  # type: ignore[misc]
-    for name in ANSWER_MEASURES:
-        yield "answers", name, lambda question, name=name: question["answers"].get(name)  # type: ignore[misc]
-    yield "abstention", "refusals", lambda question: _refusal(question, is_unanswerable=True)
-    yield "abstention", "false_refusals", lambda question: _refusal(question, is_unanswerable=False)
+        yield from ((ranking, name, _value_at(ranking, name)) for name in MEASURES)
+    yield from (("answers", name, _value_at("answers", name)) for name in ANSWER_MEASURES)
+    yield "abstention", "refusals", _refusal(is_unanswerable=True)
+    yield "abstention", "false_refusals", _refusal(is_unanswerable=False)
 
 
-def _refusal(question: Mapping[str, Any], is_unanswerable: bool) -> float | None:
-    is_counted = question["refused"] is not None and question["unanswerable"] == is_unanswerable
-    return float(question["refused"]) if is_counted else None
+def _value_at(group: str, name: str) -> Value:
+    return lambda question: question.get(group, {}).get(name)
+
+
+def _refusal(is_unanswerable: bool) -> Value:
+    def of(question: Mapping[str, Any]) -> float | None:
+        is_counted = question["refused"] is not None and question["unanswerable"] == is_unanswerable
+        return float(question["refused"]) if is_counted else None
+
+    return of
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from cli.evaluation.failure import EvaluationFailed
 from cli.evaluation.question_set import CORPUS, QuestionSet
 from cli.reading.read import Reading
 from cli.summary import Summary
-from cli.system import MODULE_BY_PROCESS, System
+from cli.system import System
 from cli.up import inherited_settings
 from cli.upload import OnProgress, Upload, upload
 
@@ -39,7 +39,7 @@ class Site:
     """Asked for the order of each leg."""
     indexer: str
     max_passages: int
-    """Passages that one search may ask `legs_gateway` for."""
+    """Passages that one search may ask for."""
     collections_path: Path | None = None
     """Where collections lie, if on this machine."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -99,14 +99,10 @@ def collection_name(questions: QuestionSet, language: str | None) -> str:
 
 
 def _system(path: Path, device: str) -> System:
-    quiet = {name: {f"{name.upper()}_LOG_LEVEL": "WARNING"} for name in MODULE_BY_PROCESS}
-    settings = {name: quiet[name] | ours for name, ours in inherited_settings().items()}
+    settings = {name: {f"{name.upper()}_LOG_LEVEL": "WARNING"} | ours for name, ours in inherited_settings().items()}
+    settings["gateway"]["GATEWAY_MAX_TOP_K"] = str(MAX_PASSAGES)
     # It reports every question that it could not have reranked, as it should; here that is meant.
-    settings["gateway-2"] = {
-        "GATEWAY_MAX_TOP_K": str(MAX_PASSAGES),
-        "GATEWAY_RERANKER_ADDRESS": NOWHERE,
-        "GATEWAY_LOG_LEVEL": "ERROR",
-    }
+    settings["gateway-2"] = {"GATEWAY_RERANKER_ADDRESS": NOWHERE, "GATEWAY_LOG_LEVEL": "ERROR"}
     return System(path, replicas={"gateway": 2}, settings=settings, device=device)
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-CORPUS = [
+CORPUS: list[dict[str, Any]] = [
     {"_id": "heron", "title": "Herons", "text": "The heron stands in shallow water and eats frogs.", "metadata": {}},
     {"_id": "frog", "title": "Frogs", "text": "The frog sleeps in the mud until March.", "metadata": {}},
     {"_id": "mill", "title": "The mill", "text": "The mill grinds barley on Tuesdays.", "metadata": {}},
 ]
-QUERIES = [
+QUERIES: list[dict[str, Any]] = [
     {"_id": "q1", "text": "What does the heron eat?", "metadata": {"answers": ["frogs"], "kind": "animals"}},
     {"_id": "q2", "text": "When does the mill grind?", "metadata": {"answers": ["on Tuesdays"], "kind": "buildings"}},
     {"_id": "q3", "text": "Who rules the moon?", "metadata": {"unanswerable": True, "kind": "buildings"}},

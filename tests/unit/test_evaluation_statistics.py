@@ -56,8 +56,8 @@ def test_a_difference_of_many_questions_is_significant_and_noise_is_not() -> Non
 
 def test_the_test_has_the_size_that_it_says() -> None:
     random = np.random.default_rng(11)
-    p_values = [statistics.compare(random.normal(0, 1, 10).tolist(), [0.0] * 10).p_value for _ in range(300)]
-    assert np.mean(np.array(p_values) <= 0.1) == pytest.approx(0.1, abs=0.05)
+    p_values = [statistics.compare(random.normal(0, 1, 10).tolist(), [0.0] * 10).p_value for _ in range(100)]
+    assert np.mean(np.array(p_values) <= 0.1) == pytest.approx(0.1, abs=0.08)
 
 
 def test_one_question_says_nothing() -> None:

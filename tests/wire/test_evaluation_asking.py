@@ -40,6 +40,14 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer):
         self.requests.append(request.search)
         return self._reply(request, context) if self._reply else self.found(request)
 
+    def Answer(self, request: gateway_pb2.AnswerRequest, context: grpc.ServicerContext) -> gateway_pb2.AnswerResponse:
+        raise NotImplementedError
+
+    def AnswerStream(
+        self, request: gateway_pb2.AnswerStreamRequest, context: grpc.ServicerContext
+    ) -> Iterator[gateway_pb2.AnswerStreamResponse]:
+        raise NotImplementedError
+
     def found(
         self, request: gateway_pb2.SearchRequest, *degraded: retriever_pb2.Degradation
     ) -> gateway_pb2.SearchResponse:
@@ -87,7 +95,7 @@ def test_every_leg_is_asked_in_its_own_mode_and_the_final_order_with_the_gateway
     with serving(gateway) as asking:
         findings = asking.ask(QUESTION, RANKINGS)
     assert [gateway.asked_for(mode, 0.0) for mode in LEGS] == [[150], [150], [150]]
-    assert gateway.asked_for(retriever_pb2.RETRIEVAL_MODE_HYBRID, None) == [30]
+    assert gateway.asked_for(retriever_pb2.RETRIEVAL_MODE_UNSPECIFIED, None) == [30]
     assert {(one.collection, one.min_index_version) for one in gateway.requests} == {("eval-1", 3)}
     assert all(one.num_candidates == one.top_k for one in gateway.requests)
     assert findings.rankings["dense"] == [f"d{number}" for number in range(150)]
@@ -136,7 +144,7 @@ def test_a_small_corpus_is_not_asked_for_documents_that_it_does_not_have(
     with serving(gateway, num_documents=num_documents) as asking:
         findings = asking.ask(QUESTION, RANKINGS)
     assert findings.is_short["dense"] is False
-    assert len(findings.rankings["dense"]) == min(num_documents, 19)
+    assert len(findings.rankings["dense"]) == num_documents
 
 
 def test_an_order_of_which_a_step_was_left_out_is_not_measured() -> None:
