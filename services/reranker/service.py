@@ -99,7 +99,7 @@ class RerankerService(reranker_pb2_grpc.RerankerServiceServicer):
         assert self._runtime.device is not None
         engine = ENGINES[self._config.engine](path, self._runtime.device.torch_name, self._config.max_length)
         judgements = engine.run(engine.prepare(WARM_UP))
-        if not all(math.isfinite(one.logit) for one in judgements):
+        if not all(math.isfinite(one.logit + one.evidence) for one in judgements):
             raise ConfigError(f"the model {self._config.model!r} gives scores that are not finite")
         return engine
 
@@ -131,7 +131,8 @@ class RerankerService(reranker_pb2_grpc.RerankerServiceServicer):
             reranker_pb2.RerankScore(
                 passage_id=candidate.passage_id,
                 logit=judgement.logit,
-                probability=self._calibration.probability(judgement.logit) if self._calibration else None,
+                evidence=judgement.evidence,
+                probability=self._calibration.probability(judgement.evidence) if self._calibration else None,
                 truncated_tokens=judgement.truncated_tokens,
             )
             for candidate, judgement in zip(request.candidates, judgements, strict=True)
