@@ -13,7 +13,7 @@ from cli.connection import Refusal
 from cli.evaluation.measures import DEPTH
 from cli.evaluation.question_set import Question
 from cli.evaluation.site import Published, Site
-from trivium.v1 import gateway_pb2, gateway_pb2_grpc, generator_pb2, retriever_pb2
+from trivium.v1 import gateway_pb2, gateway_pb2_grpc, generator_pb2, passage_pb2, retriever_pb2
 
 RANKINGS = ("dense", "bm25", "fused", "reranked")
 MODE_BY_LEG = {
@@ -65,7 +65,7 @@ class Findings:
     is_short: dict[str, bool] = field(default_factory=dict)
     """True when the passages asked for are of fewer documents than recall@100 looks at, and there may be more."""
     logits: list[tuple[float, str]] = field(default_factory=list)
-    """Rerank logit and document id of each candidate."""
+    """What a probability is computed from (rerank evidence), and document id, of each candidate."""
     is_calibrated: bool = False
     """The reranker gave probabilities."""
     answered: Answered | None = None
@@ -132,7 +132,7 @@ class Asking:
         findings.rankings["reranked"] = list(dict.fromkeys([*candidates, *fused]))
         findings.num_passages["reranked"] = self._num_candidates
         findings.logits.extend(
-            (source.scores.rerank_logit, source.passage.document_id)
+            (_evidence(source.scores), source.passage.document_id)
             for source in reply.sources
             if source.scores.HasField("rerank_logit")
         )
@@ -176,6 +176,11 @@ class Asking:
                     raise
                 time.sleep(refusal.retry_after_s or 1.0)
         raise AssertionError("unreachable")
+
+
+def _evidence(scores: passage_pb2.Scores) -> float:
+    """Rerankers that are older than evidence compute probabilities from the logit."""
+    return scores.rerank_evidence if scores.HasField("rerank_evidence") else scores.rerank_logit
 
 
 def _documents(sources: Iterable[gateway_pb2.Source]) -> list[str]:

@@ -1,4 +1,4 @@
-"""From logits to probabilities, and the probability below which no answer is better than a guess.
+"""From the reranker's evidence to probabilities, and the probability below which no answer is better than a guess.
 
 Both are fitted on one half of the questions and judged on the other. What is written is the file that the reranker
 reads (`RERANKER_CALIBRATION`).
@@ -29,7 +29,7 @@ class Evidence:
 
     question_id: str
     candidates: Sequence[tuple[float, bool | None]]
-    """Logit, and whether the passage is relevant; None where nobody knows."""
+    """Evidence (called logit here), and whether the passage is relevant; None where nobody knows."""
     is_answerable: bool
 
     @property
@@ -64,7 +64,7 @@ class Refusals:
 
 @dataclass(frozen=True)
 class Fit:
-    """probability = 1 / (1 + e^-(slope · logit + intercept)), and what comes of it."""
+    """probability = 1 / (1 + e^-(slope · evidence + intercept)), and what comes of it."""
 
     slope: float
     intercept: float

@@ -32,7 +32,7 @@ def show(report: Mapping[str, Any], console: Console) -> None:
 def show_calibration(calibration: Mapping[str, Any], console: Console) -> None:
     """Print what was fitted and what it does to the questions that it was not fitted on."""
     console.print(
-        f"\ncalibration: probability = 1 / (1 + e^-({calibration['slope']:.3f} · logit "
+        f"\ncalibration: probability = 1 / (1 + e^-({calibration['slope']:.3f} · evidence "
         f"{calibration['intercept']:+.3f})), abstention below {calibration['abstention_threshold']:.3f}",
         highlight=False,
     )

@@ -18,7 +18,7 @@ from chassis.errors import InvalidRequest
 from chassis.runtime import Runtime
 from chassis.stats import stage_stats
 from chassis.validation import require_passage_id, require_passage_text, require_question, require_unique
-from services.reranker.calibration import Calibration, load_calibration
+from services.reranker.calibration import Calibration, find_calibration
 from services.reranker.config import RerankerConfig
 from services.reranker.cross_encoder import CrossEncoder
 from services.reranker.late_interaction import LateInteraction
@@ -61,8 +61,7 @@ class RerankerService(reranker_pb2_grpc.RerankerServiceServicer):
     async def start(self) -> None:
         """Raises ConfigError: no such model, one of another kind, or a calibration that is not its own."""
         self._checkpoint = await asyncio.to_thread(checkpoint.find, self._config.model)
-        if self._config.calibration:
-            self._calibration = load_calibration(self._config.calibration, self._config.engine, self._checkpoint.sha256)
+        self._calibration = find_calibration(self._config.calibration, self._config.engine, self._checkpoint.sha256)
         self._engine = await self._runtime.on_device(self._load_blocking, self._checkpoint.path)
         self._batcher = self._runtime.batcher(self._engine)
         self._batcher.start()
