@@ -63,7 +63,7 @@ def test_a_calibration_is_shown_by_the_half_that_it_was_not_fitted_on() -> None:
     fitted, held_out = calibration.Refusals(10, 9, 20, 1), calibration.Refusals(8, 6, 25, 2)
     fit = calibration.Fit(12.5, -6.25, 0.4375, fitted, held_out, 0.1)
     text = shown(evaluation(calibration=fit.to_dict()))
-    assert "probability = 1 / (1 + e^-(12.500 · logit -6.250)), abstention below 0.438" in text
+    assert "probability = 1 / (1 + e^-(12.500 · evidence -6.250)), abstention below 0.438" in text
     assert "held out 6 of 8 (75.0%) unanswerable refused · 2 of 25 (8.0%) answerable falsely refused" in text
     assert "9 of 10 (90.0%) unanswerable refused · 1 of 20 (5.0%)" in text
 
