@@ -236,6 +236,60 @@ def load(
         raise typer.Exit(0 if load(asked, limits, _console(json), json) else 1)
 
 
+@app.command("eval")
+def evaluate(
+    path: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="Folder in the BEIR layout: corpus, queries, qrels/test.tsv.")
+    ] = None,
+    gateway: Annotated[
+        str, typer.Option(help="Ask this gateway, with --indexer. [default: processes of its own]")
+    ] = "",
+    indexer: Annotated[str, typer.Option(help="The indexer that belongs to --gateway.")] = "",
+    max_passages: Annotated[int, typer.Option(help="That gateway's max_top_k.", min=1, max=1_000)] = 100,
+    data: Annotated[
+        Path | None, typer.Option(help="Keep the collection here for the next run. [default: removed at the end]")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where the models of its own processes run.")] = "auto",
+    language: Annotated[str | None, typer.Option(help="ISO 639-1 language of the corpus. [default: en]")] = None,
+    num_candidates: Annotated[int, typer.Option(help="How many passages are reranked.", min=1, max=1_000)] = 30,
+    concurrency: Annotated[int, typer.Option(help="Questions on their way at once.", min=1, max=256)] = 4,
+    timeout: Annotated[float, typer.Option(help="Seconds that one call may take.", min=0.1)] = 60.0,
+    calibrate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Fit the reranker's probabilities on half of the questions.")
+    ] = None,
+    max_false_refusals: Annotated[
+        float, typer.Option(help="Share of the answerable questions that the threshold may refuse.", min=0, max=1)
+    ] = 0.05,
+    reranker_engine: Annotated[str, typer.Option(help="To calibrate at an address: its engine.")] = "",
+    reranker_model: Annotated[str, typer.Option(help="To calibrate at an address: its model.")] = "",
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option(metavar="A.json B.json", help="Test how two evaluations differ.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Measure rankings, answers and refusals on judged questions, compare two measurements, or calibrate.
+
+    Settings in the environment (RERANKER_MODEL=…) reach the processes that it starts.
+    """
+    from cli.evaluation import command
+    from cli.evaluation.evaluation import Settings
+
+    if (path is None) == (compare is None):
+        raise typer.BadParameter("either DIR or --compare A.json B.json")
+    with _failures_shown(json):
+        if compare:
+            command.compare(*compare, _console(json), json)
+        elif path:
+            place = command.Place(gateway, indexer, data, device, max_passages)
+            settings = Settings(num_candidates, concurrency, timeout, language)
+            order = (
+                command.CalibrationOrder(calibrate, max_false_refusals, reranker_engine, reranker_model)
+                if calibrate
+                else None
+            )
+            command.run(path, place, settings, order, _console(json), json)
+
+
 def _console(json: bool) -> Console:
     """For a report. A log has no width of its own: lines of 120 characters there."""
     from rich.console import Console
@@ -255,6 +309,7 @@ def _failures_shown(json: bool = False) -> Iterator[None]:
     """Print what went wrong in one line on standard error, or as the one JSON object, and exit with 1."""
     from chassis.config import ConfigError
     from cli.connection import CallFailed
+    from cli.evaluation.failure import EvaluationFailed
     from cli.ghz import LoadFailed
     from cli.processes import ProcessFailed
 
@@ -268,7 +323,7 @@ def _failures_shown(json: bool = False) -> Iterator[None]:
         else:
             typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(1) from None
-    except (ConfigError, LoadFailed, ProcessFailed) as error:
+    except (ConfigError, EvaluationFailed, LoadFailed, ProcessFailed) as error:
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(1) from None
 

@@ -37,6 +37,8 @@ def _with_score(candidate: Candidate, score: RerankScore, rank: int) -> Candidat
     judged.CopyFrom(candidate)
     judged.scores.rerank_logit = score.logit
     judged.scores.rerank_rank = rank
+    if score.HasField("evidence"):
+        judged.scores.rerank_evidence = score.evidence
     if score.HasField("probability"):
         judged.scores.rerank_probability = score.probability
     return judged

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -35,6 +34,7 @@ class RerankerConfig(BatchConfig):
     """Tokens that the model reads at once: question and passage together for a cross-encoder, each of them for
     late interaction. The model's own limit where that is lower. Passages are cut to it; cost grows with it."""
 
-    calibration: Path | None = None
-    """File that turns this engine's and model's logits into probabilities. Without one there are none, and nobody
-    abstains."""
+    calibration: Annotated[str, Field(min_length=1)] = "shipped"
+    """What turns this engine's and model's evidence into probabilities. A file, or `shipped`: the one that comes with
+    the embedded model and late interaction, and nothing for others. Without one, or with `none`, there are no
+    probabilities, and nobody abstains."""

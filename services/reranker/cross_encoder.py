@@ -79,5 +79,7 @@ class CrossEncoder:
         inputs = {name: tensor.to(self._device) for name, tensor in batch.inputs.items()}
         logits = self._model(**inputs).logits.float()
         scores = logits[:, -1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]
-        rows = zip(scores.tolist(), batch.num_tokens_by_row, batch.truncated_tokens_by_row, strict=True)
+        rows = zip(
+            scores.tolist(), scores.tolist(), batch.num_tokens_by_row, batch.truncated_tokens_by_row, strict=True
+        )
         return [Judgement(*row) for row in rows]

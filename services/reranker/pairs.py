@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -27,6 +28,8 @@ class Judgement:
 
     logit: float
     """Higher is more relevant."""
+    evidence: float
+    """How much the passage has of all that the question asks for: what a probability is computed from."""
     num_tokens: int
     """Tokens read for it."""
     truncated_tokens: int
@@ -36,6 +39,10 @@ class Judgement:
 def passage_text(title: str, heading_path: Iterable[str], text: str) -> str:
     """A passage as a model reads it: below its title and the headings above it."""
     return "\n".join(part for part in (title, " > ".join(heading_path), text) if part)
+
+
+RARITY_FLOOR, RARITY_SCALE = 0.2, 100
+"""Weight of the commonest token, and the rank from which on weights grow with the logarithm of the rank alone."""
 
 
 class PairTokenizer:
@@ -52,6 +59,7 @@ class PairTokenizer:
         self._pad_type_id = tokenizer.pad_token_type_id
         self._has_types = "token_type_ids" in tokenizer.model_input_names
         self._padding_side = tokenizer.padding_side
+        self._first_word = _first_word(self._backend.get_vocab(with_added_tokens=False))
         self.max_length: int = tokenizer.model_max_length
 
     def num_special_tokens(self, is_pair: bool) -> int:
@@ -67,6 +75,15 @@ class PairTokenizer:
         """The tokens of each text, without special tokens."""
         encodings: list[Encoding] = self._backend.encode_batch(texts, add_special_tokens=False)
         return encodings
+
+    def rarities(self, text: Encoding) -> list[float]:
+        """A weight for each token that grows as it is rarer: 0.2 + log(1 + rank / 100).
+
+        The rank is the token's place in the vocabulary, which WordPiece, BPE and unigram tokenizers list from the
+        commonest on. Letters, digits and marks come before all words and weigh least.
+        """
+        ranks = (max(0, token_id - self._first_word) for token_id in text.ids)
+        return [RARITY_FLOOR + math.log1p(rank / RARITY_SCALE) for rank in ranks]
 
     def frame(self, first: Encoding, second: Encoding | None = None) -> Encoding:
         """A text, or a pair, with the special tokens that belong there."""
@@ -90,6 +107,14 @@ class PairTokenizer:
     def _pad(self, rows: Sequence[list[int]], padding: int) -> torch.Tensor:
         tensors = [torch.tensor(row, dtype=torch.int64) for row in rows]
         return pad_sequence(tensors, batch_first=True, padding_value=padding, padding_side=self._padding_side)
+
+
+def _first_word(vocabulary: dict[str, int]) -> int:
+    """The id of the first token that is more than one letter."""
+    words = (
+        token_id for token, token_id in vocabulary.items() if len(bare := token.strip("#Ġ▁")) > 1 and bare.isalpha()
+    )
+    return min(words, default=0)
 
 
 def cut(passage: Encoding, room: int) -> int:

@@ -18,7 +18,7 @@ from chassis.errors import InvalidRequest
 from chassis.runtime import Runtime
 from chassis.stats import stage_stats
 from chassis.validation import require_passage_id, require_passage_text, require_question, require_unique
-from services.reranker.calibration import Calibration, load_calibration
+from services.reranker.calibration import Calibration, find_calibration
 from services.reranker.config import RerankerConfig
 from services.reranker.cross_encoder import CrossEncoder
 from services.reranker.late_interaction import LateInteraction
@@ -61,8 +61,7 @@ class RerankerService(reranker_pb2_grpc.RerankerServiceServicer):
     async def start(self) -> None:
         """Raises ConfigError: no such model, one of another kind, or a calibration that is not its own."""
         self._checkpoint = await asyncio.to_thread(checkpoint.find, self._config.model)
-        if self._config.calibration:
-            self._calibration = load_calibration(self._config.calibration, self._config.engine, self._checkpoint.sha256)
+        self._calibration = find_calibration(self._config.calibration, self._config.engine, self._checkpoint.sha256)
         self._engine = await self._runtime.on_device(self._load_blocking, self._checkpoint.path)
         self._batcher = self._runtime.batcher(self._engine)
         self._batcher.start()
@@ -99,7 +98,7 @@ class RerankerService(reranker_pb2_grpc.RerankerServiceServicer):
         assert self._runtime.device is not None
         engine = ENGINES[self._config.engine](path, self._runtime.device.torch_name, self._config.max_length)
         judgements = engine.run(engine.prepare(WARM_UP))
-        if not all(math.isfinite(one.logit) for one in judgements):
+        if not all(math.isfinite(one.logit + one.evidence) for one in judgements):
             raise ConfigError(f"the model {self._config.model!r} gives scores that are not finite")
         return engine
 
@@ -131,7 +130,8 @@ class RerankerService(reranker_pb2_grpc.RerankerServiceServicer):
             reranker_pb2.RerankScore(
                 passage_id=candidate.passage_id,
                 logit=judgement.logit,
-                probability=self._calibration.probability(judgement.logit) if self._calibration else None,
+                evidence=judgement.evidence,
+                probability=self._calibration.probability(judgement.evidence) if self._calibration else None,
                 truncated_tokens=judgement.truncated_tokens,
             )
             for candidate, judgement in zip(request.candidates, judgements, strict=True)

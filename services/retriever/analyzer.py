@@ -36,6 +36,14 @@ LANGUAGES = frozenset(STEMMER_BY_LANGUAGE) | BIGRAM_LANGUAGES
 WITHOUT_STOP_WORDS = BIGRAM_LANGUAGES | {"ar", "el", "ro", "ta", "tr"}
 """Languages for which tantivy has no list."""
 
+ENGLISH_ASKING_WORDS = """
+    how what which who whom whose when where why do does did can could should would i me my we you your am are was were
+    has have had
+"""
+ASKING_WORDS_BY_LANGUAGE = {"en": ENGLISH_ASKING_WORDS.split()}
+"""Words that ask, and say nothing of what is asked. In passages they are words like any other. Only languages whose
+list in tantivy lacks them: its English one has 33 words."""
+
 MAX_TERM_BYTES = 80
 """Longer words (encoded data, as a rule) are not indexed."""
 
@@ -59,10 +67,19 @@ class Analyzer:
 
     def build(self) -> TextAnalyzer:
         """The analyzer. The same text always gives the same terms."""
+        return self._build([])
+
+    def build_for_questions(self) -> TextAnalyzer:
+        """The same, without the words that only ask. With stop words switched off they stay."""
+        return self._build(ASKING_WORDS_BY_LANGUAGE.get(self.language, []) if self.stop_words else [])
+
+    def _build(self, left_out: list[str]) -> TextAnalyzer:
         if self.language in BIGRAM_LANGUAGES:
             return TextAnalyzerBuilder(Tokenizer.ngram(2, 2, False)).filter(Filter.lowercase()).build()
         builder = TextAnalyzerBuilder(Tokenizer.simple())
         builder = builder.filter(Filter.remove_long(MAX_TERM_BYTES)).filter(Filter.lowercase())
+        if left_out:
+            builder = builder.filter(Filter.custom_stopword(left_out))
         name = STEMMER_BY_LANGUAGE[self.language]
         if self.stop_words:
             builder = builder.filter(Filter.stopword(name))

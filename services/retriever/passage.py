@@ -31,8 +31,13 @@ class Passage:
 
     @property
     def indexed_text(self) -> str:
-        """What is searched of the passage: its title and headings, then its text."""
+        """What is encoded of the passage: its title and headings, then its text."""
         return indexed_text(self.heading_line, self.text)
+
+    @property
+    def searched_text(self) -> str:
+        """What BM25 reads: title and headings twice, so that a word in them weighs more than one in the text."""
+        return indexed_text(self.heading_line, self.indexed_text)
 
     def to_json(self) -> bytes:
         """UTF-8."""
@@ -51,5 +56,5 @@ def heading_line(title: str, heading_path: tuple[str, ...]) -> str:
 
 
 def indexed_text(heading: str, text: str) -> str:
-    """The one text of a passage for BM25 and for encoders that read one text."""
+    """The one text of a passage for encoders that read one text."""
     return f"{heading}\n{text}" if heading else text

@@ -54,7 +54,7 @@ def _write(directory: Path, passages: Iterable[Passage], analyzer: Analyzer) -> 
     for row, passage in enumerate(passages):
         document = Document()
         document.add_unsigned("row", row)
-        document.add_text("body", passage.indexed_text)
+        document.add_text("body", passage.searched_text)
         document.add_bytes("passage", passage.to_json())
         writer.add_document(document)
         num_passages += 1
@@ -82,6 +82,7 @@ class SparseIndex:
             self._searcher = index.searcher()
         self._schema = index.schema
         self._analyzer = analyzer.build()
+        self._asking = analyzer.build_for_questions()
 
     @property
     def num_passages(self) -> int:
@@ -90,9 +91,10 @@ class SparseIndex:
     def search(self, question: str, limit: int) -> list[Ranked]:
         """The `limit` best rows for any of the question's terms, best first. Blocks.
 
-        The question is analysed like the passages, never parsed: quotes, stars and colons mean nothing.
+        The question is analysed like the passages, never parsed: quotes, stars and colons mean nothing. Words that
+        only ask (`how`, `which`) are left out, unless there are no others.
         """
-        terms = dict.fromkeys(self._analyzer.analyze(question))
+        terms = dict.fromkeys(self._asking.analyze(question) or self._analyzer.analyze(question))
         if not terms:
             return []
         wanted = [(Occur.Should, Query.term_query(self._schema, "body", term, "freq")) for term in terms]

@@ -60,9 +60,16 @@ def test_equal_sums_stay_in_retrieved_order() -> None:
 
 
 def test_scores_of_the_reranker_join_those_of_the_legs() -> None:
-    score = RerankScore(passage_id="a", logit=-1.5, probability=0.25)
+    score = RerankScore(passage_id="a", logit=-1.5, probability=0.25, evidence=-1.75)
     (candidate,) = blend(found("a"), [score], 0.5)
-    expected = Scores(bm25_score=3, bm25_rank=1, rerank_logit=-1.5, rerank_rank=1, rerank_probability=0.25)
+    expected = Scores(
+        bm25_score=3,
+        bm25_rank=1,
+        rerank_logit=-1.5,
+        rerank_rank=1,
+        rerank_probability=0.25,
+        rerank_evidence=-1.75,
+    )
     assert candidate.scores == expected
 
 

@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from chassis.checkpoint import EMBEDDED_SHA256
 from chassis.config import ConfigError
-from services.reranker.calibration import Calibration, load_calibration
+from services.reranker.calibration import (
+    SHIPPED_PATH,
+    Calibration,
+    find_calibration,
+    load_calibration,
+    read_calibration,
+)
 
 SHA256 = "5" * 64
 FIELDS = {
@@ -74,3 +81,23 @@ def test_a_file_that_is_no_calibration_is_refused(tmp_path: Path, content: bytes
         file.write_bytes(content)
     with pytest.raises(ConfigError, match=r"calibration\.json"):
         load_calibration(file, "cross-encoder", SHA256)
+
+
+def test_the_embedded_model_and_its_engine_have_a_calibration_that_abstains() -> None:
+    calibration = find_calibration("shipped", "late-interaction", EMBEDDED_SHA256)
+    assert calibration == read_calibration(SHIPPED_PATH)
+    assert 0 < calibration.abstention_threshold < 1
+    assert find_calibration("none", "late-interaction", EMBEDDED_SHA256) is None
+
+
+@pytest.mark.parametrize(
+    ("engine", "sha256"),
+    [("late-interaction", SHA256), ("cross-encoder", EMBEDDED_SHA256)],
+    ids=["model", "engine"],
+)
+def test_nothing_is_shipped_for_other_models_and_engines(engine: str, sha256: str) -> None:
+    assert find_calibration("shipped", engine, sha256) is None
+
+
+def test_a_calibration_that_is_named_is_read(tmp_path: Path) -> None:
+    assert find_calibration(str(write(tmp_path)), "cross-encoder", SHA256) == Calibration(**FIELDS)  # type: ignore[arg-type]

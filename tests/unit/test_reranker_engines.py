@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,11 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 
 from chassis import checkpoint
 from chassis.config import ConfigError
+from chassis.pretrained import load_tokenizer
 from chassis.tokens import estimate_tokens
 from services.reranker.cross_encoder import MIN_PASSAGE_TOKENS, CrossEncoder
 from services.reranker.late_interaction import LateInteraction
-from services.reranker.pairs import Judgement, Pair, passage_text
+from services.reranker.pairs import Judgement, Pair, PairTokenizer, passage_text
 from services.reranker.service import Engine
 from tests.unit import seeded_rerankers as seeded
 
@@ -106,10 +108,17 @@ def test_an_encoder_is_no_cross_encoder(tmp_path: Path) -> None:
         CrossEncoder(seeded.save_bert_encoder(tmp_path), "cpu", 512)
 
 
-def test_late_interaction_is_mean_max_sim_and_the_cosine_of_means(tmp_path: Path) -> None:
+def test_late_interaction_is_weighted_max_sim_and_the_cosine_of_means(tmp_path: Path) -> None:
     engine = late_interaction(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     model = AutoModel.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    bare = {token_id: token.removeprefix("##") for token, token_id in tokenizer.get_vocab().items()}
+    first = min(token_id for token_id, token in bare.items() if token.isalpha() and len(token) > 1)
+
+    def weigh(text: str) -> list[float]:
+        ids = tokenizer(text, add_special_tokens=False, padding=False).input_ids
+        weights = [0.2 + math.log(1 + max(0, token_id - first) / 100) for token_id in ids]
+        return [weight / sum(weights) for weight in weights]
 
     def encode(text: str) -> torch.Tensor:
         inputs = tokenizer(text, truncation=True, max_length=SEEDED_LENGTH, padding=False, return_tensors="pt")
@@ -123,7 +132,37 @@ def test_late_interaction_is_mean_max_sim_and_the_cosine_of_means(tmp_path: Path
             max(torch.cosine_similarity(one, other, dim=0).item() for other in passage[1:-1]) for one in question[1:-1]
         ]
         pooled = torch.cosine_similarity(question.mean(0), passage.mean(0), dim=0).item()
-        assert logits(engine, pair) == pytest.approx([sum(best) / len(best) + pooled], abs=1e-5)
+        weighted = list(zip(weigh(pair.question), best, strict=True))
+        assert len({weight for weight, _ in weighted}) > 1
+        (judgement,) = judge(engine, pair)
+        assert judgement.logit == pytest.approx(sum(weight * one for weight, one in weighted) + pooled / 2, abs=1e-5)
+        soft = -math.log(sum(weight * math.exp(-6 * one) for weight, one in weighted)) / 6
+        assert judgement.evidence == pytest.approx(soft + pooled / 2, abs=1e-5)
+
+
+def test_one_word_that_a_passage_misses_costs_more_evidence_than_logit() -> None:
+    engine = LateInteraction(checkpoint.find("embedded").path, "cpu", 512)
+    passage = "The statistics module computes the mean, the median and the variance of numeric data."
+    answered, missed = judge(
+        engine,
+        Pair("Which statistics function computes the variance of data?", passage),
+        Pair("Which statistics function computes the kurtosis of data?", passage),
+    )
+    assert answered.evidence - missed.evidence > answered.logit - missed.logit > 0
+    assert missed.evidence < missed.logit
+
+
+def test_a_cross_encoders_evidence_is_its_logit(tmp_path: Path) -> None:
+    for judgement in judge(bert_cross_encoder(tmp_path), *PAIRS):
+        assert judgement.evidence == judgement.logit
+
+
+def test_a_rarer_word_weighs_more_and_a_letter_least() -> None:
+    tokenizer = PairTokenizer(load_tokenizer(checkpoint.find("embedded").path))
+    (text,) = tokenizer.split(["the k question kurtosis"])
+    the, letter, question, kurt, *_ = tokenizer.rarities(text)
+    assert the == letter == pytest.approx(0.2)
+    assert letter < question < kurt
 
 
 def test_late_interaction_reads_a_question_once_a_batch(tmp_path: Path) -> None:

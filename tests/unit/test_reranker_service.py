@@ -215,7 +215,7 @@ async def test_the_longest_question_with_room_is_served(stub: Stub) -> None:
 def test_every_setting_is_a_variable() -> None:
     environment = {"RERANKER_ENGINE": "cross-encoder", "RERANKER_CALIBRATION": "a/file.json"}
     loaded = config.load(RerankerConfig, "RERANKER", environment)
-    assert (loaded.engine, loaded.calibration) == ("cross-encoder", Path("a/file.json"))
+    assert (loaded.engine, loaded.calibration) == ("cross-encoder", "a/file.json")
     assert loaded.listen_address.endswith(":7003")
     with pytest.raises(ConfigError, match="RERANKER_ENGINE"):
         config.load(RerankerConfig, "RERANKER", {"RERANKER_ENGINE": "colbert"})
@@ -231,4 +231,4 @@ def calibrate(settings: RerankerConfig, path: Path, engine: str) -> RerankerConf
         "made_with": "a test",
     }
     (path / "calibration.json").write_text(json.dumps(fields))
-    return replace(settings, calibration=path / "calibration.json")
+    return replace(settings, calibration=str(path / "calibration.json"))

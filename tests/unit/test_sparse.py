@@ -144,3 +144,19 @@ def test_a_disk_that_refuses_the_index_is_an_os_error_that_says_why(tmp_path: Pa
     many = [passage(os.urandom(300).hex()) for _ in range(300)]
     with file_size_limit(10_000), pytest.raises(OSError, match="File too large"):
         write(tmp_path, many, Analyzer.of())
+
+
+def test_a_word_in_the_title_counts_more_than_one_in_the_text(tmp_path: Path) -> None:
+    index = index_of(tmp_path, [passage("Water has a drain."), passage("Water has a pump.", "Drain")])
+    assert rows(index, "drain") == [1, 0]
+
+
+def test_words_that_only_ask_find_nothing_beside_others(tmp_path: Path) -> None:
+    index = index_of(tmp_path, [passage("How and when, which and what."), passage("the pump")])
+    assert rows(index, "How can I stop which pump, and when?") == [1]
+    assert rows(index, "how") == [0]
+
+
+def test_with_stop_words_kept_words_that_ask_are_searched_like_any_other(tmp_path: Path) -> None:
+    index = index_of(tmp_path, [passage("How and when."), passage("the pump")], Analyzer.of(stop_words=False))
+    assert rows(index, "how pump") == [1, 0]

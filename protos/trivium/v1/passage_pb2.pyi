@@ -35,7 +35,7 @@ class Passage(_message.Message):
     def __init__(self, passage_id: _Optional[str] = ..., document_id: _Optional[str] = ..., title: _Optional[str] = ..., heading_path: _Optional[_Iterable[str]] = ..., text: _Optional[str] = ..., uri: _Optional[str] = ..., page: _Optional[int] = ..., range: _Optional[_Union[CharacterRange, _Mapping]] = ...) -> None: ...
 
 class Scores(_message.Message):
-    __slots__ = ("dense_score", "dense_rank", "bm25_score", "bm25_rank", "fused_score", "fused_rank", "rerank_logit", "rerank_rank", "rerank_probability")
+    __slots__ = ("dense_score", "dense_rank", "bm25_score", "bm25_rank", "fused_score", "fused_rank", "rerank_logit", "rerank_rank", "rerank_probability", "rerank_evidence")
     DENSE_SCORE_FIELD_NUMBER: _ClassVar[int]
     DENSE_RANK_FIELD_NUMBER: _ClassVar[int]
     BM25_SCORE_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,7 @@ class Scores(_message.Message):
     RERANK_LOGIT_FIELD_NUMBER: _ClassVar[int]
     RERANK_RANK_FIELD_NUMBER: _ClassVar[int]
     RERANK_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    RERANK_EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     dense_score: float
     dense_rank: int
     bm25_score: float
@@ -54,7 +55,8 @@ class Scores(_message.Message):
     rerank_logit: float
     rerank_rank: int
     rerank_probability: float
-    def __init__(self, dense_score: _Optional[float] = ..., dense_rank: _Optional[int] = ..., bm25_score: _Optional[float] = ..., bm25_rank: _Optional[int] = ..., fused_score: _Optional[float] = ..., fused_rank: _Optional[int] = ..., rerank_logit: _Optional[float] = ..., rerank_rank: _Optional[int] = ..., rerank_probability: _Optional[float] = ...) -> None: ...
+    rerank_evidence: float
+    def __init__(self, dense_score: _Optional[float] = ..., dense_rank: _Optional[int] = ..., bm25_score: _Optional[float] = ..., bm25_rank: _Optional[int] = ..., fused_score: _Optional[float] = ..., fused_rank: _Optional[int] = ..., rerank_logit: _Optional[float] = ..., rerank_rank: _Optional[int] = ..., rerank_probability: _Optional[float] = ..., rerank_evidence: _Optional[float] = ...) -> None: ...
 
 class Candidate(_message.Message):
     __slots__ = ("passage", "scores")

@@ -1,0 +1,1 @@
+"""How good the answers are: judged questions asked through the gateway, measured, compared, calibrated."""
