@@ -17,7 +17,6 @@ from cli.system import clean_environment
 from services.reranker.calibration import load_calibration
 from tests.installation import ROOT, Installation, run_cli
 from tests.unit.judged_sets import CORPUS, write_set
-from tools import cranfield
 
 MEASURES = ("ndcg@10", "mrr@10", "recall@10", "recall@100")
 RANKINGS = ("dense", "bm25", "fused", "reranked")
@@ -153,25 +152,6 @@ def test_what_cannot_be_evaluated_is_said_in_a_line(tmp_path: Path, arguments: l
     assert finished.returncode != 0
     assert reason in finished.stderr
     assert "Traceback" not in finished.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not cranfield.SOURCE.is_dir(), reason="Cranfield is not here")
-def test_cranfield_is_ranked_far_better_than_by_chance(tmp_path: Path) -> None:
-    cranfield.convert(cranfield.SOURCE, tmp_path / "set")
-    queries = tmp_path / "set" / "queries.jsonl"
-    queries.write_text("".join(queries.read_text().splitlines(keepends=True)[::3]))
-    finished = subprocess.run(
-        [*command(tmp_path / "set"), "--json"], env=clean_environment(), cwd=ROOT, capture_output=True, text=True
-    )
-    assert finished.returncode == 0, finished.stderr
-    report = json.loads(finished.stdout)
-    assert report["num_ranked_questions"] == 75
-    for ranking in RANKINGS:
-        assert 0.25 < report[ranking]["ndcg@10"] < 0.7
-        assert report[ranking]["recall@10"] < report[ranking]["recall@100"]
-    assert report["fused"]["ndcg@10"] > max(report["dense"]["ndcg@10"], report["bm25"]["ndcg@10"]) - 0.02
-    assert not any(report["settings"]["num_short_questions"].values())
 
 
 def command(folder: Path) -> list[str]:
