@@ -1,4 +1,6 @@
-"""How good rankings and refusals are on both sets, by `trivium eval`. Of each set every third question is asked.
+"""How good rankings and refusals are, by `trivium eval`, on Cranfield and on the questions over the project's pages.
+
+Of each every third question is asked: all of them take the better part of an hour on two cores.
 
 `docs/quality.md` has the figures of whole sets. The limits here lie a little below what was measured.
 """
@@ -9,12 +11,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from tests.evaluation.documentation.beir import write_set
-from tests.evaluation.documentation.document import Corpus
 from tools import cranfield
 
 TIMEOUT_S = 1_800
@@ -35,7 +36,7 @@ def on_cranfield(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def on_documentation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("documentation")
-    write_set(folder, get_args(Corpus))
+    write_set(folder, ["documentation"])
     return evaluate(folder)
 
 
@@ -63,13 +64,13 @@ def test_on_cranfield_reranking_does_not_lose_what_fusion_found(on_cranfield: di
 
 
 def test_on_the_documentation_each_ranking_is_as_good_as_it_was(on_documentation: dict[str, Any]) -> None:
-    limits = {"dense": 0.62, "bm25": 0.65, "fused": 0.70, "reranked": 0.74}
+    limits = {"dense": 0.60, "bm25": 0.69, "fused": 0.72, "reranked": 0.735}
     found = {name: mean(on_documentation, name) for name in limits}
     assert {name: value for name, value in found.items() if value < limits[name]} == {}
 
 
 def test_the_embedded_profile_refuses_what_is_not_answered_and_little_else(on_documentation: dict[str, Any]) -> None:
     abstention = on_documentation["abstention"]
-    assert abstention["num_unanswerable"] >= 30
-    assert abstention["refusals"] >= 0.55
+    assert abstention["num_unanswerable"] >= 20
+    assert abstention["refusals"] >= 0.7
     assert abstention["false_refusals"] <= 0.08
