@@ -17,6 +17,8 @@ from services.retriever.analyzer import Analyzer
 from services.retriever.fingerprint import Fingerprint
 
 NAME = "manifest.json"
+LOCKS = frozenset({".tantivy-meta.lock", ".tantivy-writer.lock"})
+"""Empty files that tantivy leaves behind, and may make once more when nobody expects it: no content of a version."""
 FORMAT = 1
 
 
@@ -76,7 +78,7 @@ def describe(directory: Path) -> dict[str, File]:
     return {
         path.relative_to(directory).as_posix(): File(path.stat().st_size, sha256_of([path]))
         for path in sorted(directory.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name not in LOCKS
     }
 
 

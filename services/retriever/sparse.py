@@ -13,14 +13,11 @@ from tantivy import Document, Index, Occur, Query, Schema, SchemaBuilder
 
 from services.retriever.analyzer import Analyzer
 from services.retriever.fusion import Ranked, rank
-from services.retriever.manifest import UnreadableIndex
+from services.retriever.manifest import LOCKS, UnreadableIndex
 from services.retriever.passage import Passage
 
 WRITER_HEAP_BYTES = 64 << 20
 """Memory in which tantivy gathers a segment."""
-
-LOCKS = frozenset({".tantivy-meta.lock", ".tantivy-writer.lock"})
-"""Empty files that a writer leaves behind."""
 
 
 def _schema() -> Schema:

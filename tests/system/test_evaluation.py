@@ -71,7 +71,7 @@ def test_running_processes_are_measured_and_calibrated(trivium: Installation, tm
             low, high = report[ranking]["intervals"][measure]
             assert 0.5 < low <= report[ranking][measure] <= high <= 1
     assert report["answers"]["in_evidence"] > 0.5
-    assert (report["abstention"]["num_unanswerable"], report["abstention"]["num_refused"]) == (12, 0)
+    assert (report["abstention"]["num_unanswerable"], report["abstention"]["num_refused"]) == (12, 12)
     assert report["by_kind"]["busy"]["num_questions"] == 12
     assert (report["index"]["num_documents"], report["settings"]["num_passages"]["dense"]) == (24, 100)
     assert not report["failed"]
@@ -104,7 +104,7 @@ def test_it_starts_what_it_needs_and_leaves_nothing(tmp_path: Path) -> None:
         "dense",
         "reranked vs fused",
         "answers (2 questions)",
-        "abstention: 0 of 1 (0.0%)",
+        "abstention: 1 of 1 (100.0%)",
         "3 documents in 3",
     ):
         assert line in finished.stdout
