@@ -89,7 +89,7 @@ def _near_lengths(lengths: torch.Tensor) -> list[torch.Tensor]:
     """The texts, by number, in groups of like lengths: attention in ONNX Runtime pads a group to its longest."""
     order = lengths.argsort()
     ends = lengths[order].cumsum(0) // GROUP_TOKENS
-    return [texts for texts in order.split(torch.bincount(ends).tolist()) if len(texts)]
+    return [texts for texts in torch.split(order, torch.bincount(ends).tolist()) if len(texts)]
 
 
 def attend(
