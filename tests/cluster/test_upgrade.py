@@ -35,7 +35,7 @@ def uids(pairs: Release, process: str) -> set[str]:
 
 def test_every_service_is_upgraded_in_turn_and_rolled_back_without_a_failure(pairs: Release) -> None:
     values: Values = {**PAIRS}
-    with questions(pairs, unary_rps=4, stream_rps=0.5, candidates=2) as seen:
+    with questions(pairs, unary_rps=2.5, stream_rps=0.3, candidates=2) as seen:
         seen.wait_for_more(10)
         for process in (*STAGES, "indexer"):
             before, began = uids(pairs, process), time.monotonic()
