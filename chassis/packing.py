@@ -31,9 +31,6 @@ ENCODERS = (BertEncoder, CamembertEncoder, ElectraEncoder, RobertaEncoder, XLMRo
 
 ATTENTION = "trivium-packed"
 
-GROUP_TOKENS = 512
-"""About so many go through the layers at once. More make no product of matrices faster on a CPU."""
-
 
 def pack(model: PreTrainedModel) -> bool:
     """Let the encoders in `model` run without padding from now on. False where it has none that is known."""
@@ -68,13 +65,8 @@ class PackedEncoder(torch.nn.Module):
             row = self._run(hidden_states.flatten(0, 1), [longest] * num_texts, options)
             return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=row.view_as(hidden_states))
         is_read = attention_mask.bool()
-        lengths = is_read.sum(1)
         states = torch.zeros_like(hidden_states)
-        for texts in _near_lengths(lengths):
-            row = self._run(hidden_states[texts][is_read[texts]], lengths[texts].tolist(), options)
-            part = torch.zeros_like(states[texts])
-            part[is_read[texts]] = row
-            states[texts] = part
+        states[is_read] = self._run(hidden_states[is_read], is_read.sum(1).tolist(), options)
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=states)
 
     def _run(self, row: torch.Tensor, lengths: Sequence[int], options: dict[str, Any]) -> torch.Tensor:
@@ -83,13 +75,6 @@ class PackedEncoder(torch.nn.Module):
         assert self.encoder is not None
         states: torch.Tensor = self.encoder(row.unsqueeze(0), lengths=lengths, **options).last_hidden_state[0]
         return states
-
-
-def _near_lengths(lengths: torch.Tensor) -> list[torch.Tensor]:
-    """The texts, by number, in groups of like lengths: attention in ONNX Runtime pads a group to its longest."""
-    order = lengths.argsort()
-    ends = lengths[order].cumsum(0) // GROUP_TOKENS
-    return [texts for texts in torch.split(order, torch.bincount(ends).tolist()) if len(texts)]
 
 
 def attend(
