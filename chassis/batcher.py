@@ -2,12 +2,14 @@
 
 No timer: when the device is free the next batch starts at once with what waits, and while it is busy the next one
 accumulates. Once a full batch waits it is tokenised ahead, on the helper thread, since waiting longer could not
-make it better. To the batcher a model is three verbs; what waits, and for how long, is the queue's business.
+make it better; any other is tokenised on the device's thread, since changing threads takes longer than tokenising
+does. To the batcher a model is three verbs; what waits, and for how long, is the queue's business.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -43,7 +45,7 @@ class Model(Protocol[ItemIn, Batch, OutputOut]):
         ...
 
     def prepare(self, items: Sequence[ItemIn]) -> Batch:
-        """Tokenise. Called on the helper thread."""
+        """Tokenise. Called on either thread, by one at a time."""
         ...
 
     def run(self, batch: Batch) -> Sequence[OutputOut]:
@@ -64,9 +66,11 @@ class WrongNumberOfOutputs(Exception):
 
 
 @dataclass(frozen=True)
-class _Prepared(Generic[Item]):
+class _Formed(Generic[Item]):
+    """A batch; what it is tokenised, unless that is still to be done."""
+
     entries: list[Entry[Item]]
-    batch: Any
+    batch: Any = None
     error: Exception | None = None
 
 
@@ -87,6 +91,7 @@ class Batcher(Generic[Item, Output]):
         self._max_batch_tokens = max_batch_tokens
         self._device = device
         self._helper = helper
+        self._tokenising = threading.Lock()  # a tokenizer's truncation is a state of it: two threads cannot share one
         self._serving: asyncio.Task[None] | None = None
 
     async def submit(
@@ -126,11 +131,13 @@ class Batcher(Generic[Item, Output]):
         try:
             while not self._queue.is_closed:
                 await self._until_a_batch_is_due(running)
-                prepared = await self._prepare(self._queue.take(self._max_batch_tokens))
+                entries = self._queue.take(self._max_batch_tokens)
+                is_busy = running is not None and not running.done()
+                formed = await self._tokenised(entries) if is_busy else _Formed(entries)
                 if running:
                     await running
-                prepared = await self._first_in_line(prepared)
-                running = self._start(prepared) if prepared else None
+                formed = await self._first_in_line(formed)
+                running = self._start(formed) if formed.entries else None
             if running:
                 await running
         finally:
@@ -145,58 +152,64 @@ class Batcher(Generic[Item, Output]):
         if not running or running.done():
             await self._queue.wait()
 
-    async def _prepare(self, entries: list[Entry[Item]]) -> _Prepared[Item] | None:
+    async def _tokenised(self, entries: list[Entry[Item]]) -> _Formed[Item]:
         if not entries:
-            return None
+            return _Formed(entries)
         try:
-            batch = await self._helper.run(self._model.prepare, [entry.work for entry in entries])
+            return _Formed(entries, await self._helper.run(self._tokenise, [entry.work for entry in entries]))
         except Exception as error:
-            return _Prepared(entries, None, error)
-        return _Prepared(entries, batch)
+            return _Formed(entries, error=error)
 
-    async def _first_in_line(self, prepared: _Prepared[Item] | None) -> _Prepared[Item] | None:
+    def _tokenise(self, works: Sequence[Item]) -> Any:
+        with self._tokenising:
+            return self._model.prepare(works)
+
+    async def _first_in_line(self, formed: _Formed[Item]) -> _Formed[Item]:
         """This batch without those lost since it was formed; or another, if it is bulk and interactive work came."""
-        prepared = await self._still_wanted(prepared)
-        while prepared and prepared.entries[0].priority > self._queue.next_priority:
-            self._queue.restore(prepared.entries)
-            prepared = await self._prepare(self._queue.take(self._max_batch_tokens))
-            prepared = await self._still_wanted(prepared)
-        return prepared
+        formed = await self._still_wanted(formed)
+        while formed.entries and formed.entries[0].priority > self._queue.next_priority:
+            self._queue.restore(formed.entries)
+            formed = await self._tokenised(self._queue.take(self._max_batch_tokens))
+            formed = await self._still_wanted(formed)
+        return formed
 
-    async def _still_wanted(self, prepared: _Prepared[Item] | None) -> _Prepared[Item] | None:
-        """This batch, prepared again without those who left or whose time is over."""
-        while prepared:
-            wanted = [entry for entry in prepared.entries if self._queue.keep(entry)]
-            if len(wanted) == len(prepared.entries):
-                break
-            prepared = await self._prepare(wanted)
-        return prepared
+    async def _still_wanted(self, formed: _Formed[Item]) -> _Formed[Item]:
+        """This batch, tokenised again without those who left or whose time is over."""
+        while len(wanted := self._kept(formed.entries)) < len(formed.entries):
+            formed = await self._tokenised(wanted)
+        return formed
 
-    def _start(self, prepared: _Prepared[Item]) -> asyncio.Task[None]:
+    def _kept(self, entries: Sequence[Entry[Item]]) -> list[Entry[Item]]:
+        return [entry for entry in entries if self._queue.keep(entry)]
+
+    def _start(self, formed: _Formed[Item]) -> asyncio.Task[None]:
         """The queue learns of it now, not when the task begins: nobody can slip in between."""
-        return asyncio.create_task(self._run(prepared, self._queue.start(prepared.entries)))
+        return asyncio.create_task(self._run(formed, self._queue.start(formed.entries)))
 
-    async def _run(self, prepared: _Prepared[Item], run: Run[Item]) -> None:
+    async def _run(self, formed: _Formed[Item], run: Run[Item]) -> None:
         """Compute a batch. If it fails, compute its halves, until what fails is one item alone."""
         try:
-            await self._compute(prepared, run)
+            await self._compute(formed, run)
         except Exception as error:
-            if len(prepared.entries) == 1:
-                self._queue.fail(prepared.entries[0], error)
-            for half in _halves(prepared.entries):
-                if again := await self._still_wanted(await self._prepare(half)):
-                    await self._run(again, self._queue.start(again.entries))
+            if len(formed.entries) == 1:
+                self._queue.fail(formed.entries[0], error)
+            for half in _halves(formed.entries):
+                if wanted := self._kept(half):
+                    await self._run(_Formed(wanted), self._queue.start(wanted))
         finally:
-            for entry in prepared.entries:  # only what no Exception explains: the process is going down
+            for entry in formed.entries:  # only what no Exception explains: the process is going down
                 self._queue.fail(entry, Unavailable("STOPPED", "the device stopped in the middle of a batch"))
 
-    async def _compute(self, prepared: _Prepared[Item], run: Run[Item]) -> None:
-        entries, batch = prepared.entries, prepared.batch
+    async def _compute(self, formed: _Formed[Item], run: Run[Item]) -> None:
+        entries, batch = formed.entries, formed.batch
         error: BaseException | None = None
         try:
-            if prepared.error:
-                raise prepared.error
-            outputs = await self._device.run(self._model.run, batch)
+            if formed.error:
+                raise formed.error
+            if batch is None:
+                batch, outputs = await self._device.run(self._tokenise_and_run, [entry.work for entry in entries])
+            else:
+                outputs = await self._device.run(self._model.run, batch)
             if len(outputs) != len(entries):
                 raise WrongNumberOfOutputs(f"{len(outputs)} outputs for {len(entries)} items")
         except BaseException as raised:
@@ -207,6 +220,10 @@ class Batcher(Generic[Item, Output]):
             report = self._queue.finish(run, num_tokens=counts[0], num_padded_tokens=counts[1], error=error)
         for entry, output in zip(entries, outputs, strict=True):
             self._queue.serve(entry, Served(output, report.stats(entry)))
+
+    def _tokenise_and_run(self, works: Sequence[Item]) -> tuple[Any, Sequence[Output]]:
+        batch = self._tokenise(works)
+        return batch, self._model.run(batch)
 
 
 def _halves(entries: list[Entry[Item]]) -> list[list[Entry[Item]]]:

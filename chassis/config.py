@@ -33,6 +33,9 @@ def _host_and_port(address: str) -> str:
 Address = Annotated[str, AfterValidator(_host_and_port)]
 """`host:port`. Port 0 takes a free one."""
 
+Dtype = Literal["auto", "float32", "bfloat16"]
+"""What a model computes in. `auto`: bfloat16 where the device multiplies it natively, else float32."""
+
 
 class ConfigError(Exception):
     """A refusal to start. The text names the variable, the file or the device at fault."""
@@ -117,8 +120,14 @@ class ModelConfig(ServerConfig):
 class BatchConfig(ModelConfig):
     """What every process that computes in batches is told besides."""
 
-    max_batch_tokens: Annotated[int, Field(ge=1)] = 16_384
-    """Padded tokens in one forward pass. Device memory grows with it."""
+    max_batch_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Padded tokens in one forward pass. By default 2,048 on a CPU, where more are no faster and whoever comes next
+    waits for all of them, and 16,384 on a GPU, whose memory they take."""
+
+    dtype: Dtype = "auto"
+    """What the model computes in: `float32`, `bfloat16`, or `auto`, which is bfloat16 where the CPU (flags
+    `avx512_bf16`, `amx_bf16`) or the GPU multiplies it natively, else float32. Vectors and scores are float32 all the
+    same, and those of either dtype can be mixed."""
 
 
 def load(config_class: type[Config], prefix: str, environ: Mapping[str, str] = os.environ) -> Config:

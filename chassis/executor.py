@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 Output = TypeVar("Output")
@@ -22,7 +25,9 @@ class SingleThread:
     """One thread, which lives as long as this object: a device's own, or the tokeniser's."""
 
     def __init__(self, name: str) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._pool = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix=name, initializer=_show_name, initargs=(name,)
+        )
 
     async def run(self, function: Callable[..., Output], *arguments: Any) -> Output:
         loop = asyncio.get_running_loop()
@@ -31,6 +36,12 @@ class SingleThread:
     def close(self) -> None:
         """Let the running function finish and start no other. Does not wait."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _show_name(name: str) -> None:
+    """Where the kernel keeps names of threads, for `top -H`, for profilers and for pinning."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(name[:15])
 
 
 def _call(function: Callable[..., Output], *arguments: Any) -> Output:

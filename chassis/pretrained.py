@@ -12,7 +12,8 @@ from tokenizers import Regex, Tokenizer, pre_tokenizers
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from chassis.config import ConfigError
+from chassis import precision
+from chassis.config import ConfigError, Dtype
 from chassis.device import num_threads
 
 # What transformers has to say goes through the process's own log, and no progress bar beside it.
@@ -68,6 +69,32 @@ def load_model(auto_class: Any, path: Path, device: str, dtype: torch.dtype = to
     if missing := sorted(key for key in report["missing_keys"] if _is_needed(auto_class, key)):
         raise ConfigError(f"the weights at {path} lack {missing[0]}: not a model for {auto_class.__name__}")
     return model.to(device).eval()
+
+
+def load_encoder(auto_class: Any, path: Path, device: str, dtype: Dtype) -> PreTrainedModel:
+    """Such a model, made fast for reading whole texts. What it returns is float32, whatever it computes in.
+
+    Raises ConfigError, as `load_model` does.
+    """
+    model = load_model(auto_class, path, device)
+    quicken(model, device, dtype)
+    return model
+
+
+def quicken(model: PreTrainedModel, device: str, dtype: Dtype, called: torch.nn.Module | None = None) -> None:
+    """Let a float32 model on `device` compute in `dtype`; on a CPU, without padding and by faster libraries.
+
+    `called` is the module that is called for its outputs where that is another one around the model.
+    Outputs change by rounding: in float32 by less than 1e-5; in bfloat16 vectors keep a cosine of 0.9998, most 0.9999.
+    """
+    chosen = precision.resolve(dtype, device)
+    precision.compute_in(chosen, model, called or model)
+    if device != "cpu":
+        return
+    from chassis import linear, packing  # ONNX Runtime: not for processes that read no whole texts
+
+    if not packing.pack(model) and chosen == torch.float32:  # bfloat16 goes through oneDNN by itself
+        linear.relay(model)
 
 
 def _is_needed(auto_class: Any, key: str) -> bool:

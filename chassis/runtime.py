@@ -24,6 +24,9 @@ Output = TypeVar("Output")
 MAX_SKIPS = 16
 """Batches that may pass an entry over for the sake of like lengths."""
 
+BATCH_TOKENS_ON_A_CPU, BATCH_TOKENS_ON_A_GPU = 2_048, 16_384
+"""Of a small encoder, 2,048 take half a second on two cores (docs/performance.md)."""
+
 tracer = trace.get_tracer("trivium")
 
 
@@ -67,7 +70,7 @@ class Runtime:
         return Batcher(
             model,
             queue=self.queue(),
-            max_batch_tokens=self.config.max_batch_tokens,
+            max_batch_tokens=self.config.max_batch_tokens or self._default_batch_tokens(),
             device=self._device_thread,
             helper=self._thread("tokeniser"),
         )
@@ -80,6 +83,9 @@ class Runtime:
         """End the threads."""
         for thread in self._threads:
             thread.close()
+
+    def _default_batch_tokens(self) -> int:
+        return BATCH_TOKENS_ON_A_GPU if self.device and self.device.is_gpu else BATCH_TOKENS_ON_A_CPU
 
     def _thread(self, name: str) -> SingleThread:
         self._threads.append(SingleThread(f"{self.name}-{name}"))

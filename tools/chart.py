@@ -138,7 +138,9 @@ def schema() -> str:
 def _described(property_schema: dict[str, Any], text: str) -> dict[str, Any]:
     kept = {key: value for key, value in property_schema.items() if key not in ("title", "default", "format")}
     if "anyOf" in kept:
-        kept = {"type": [one["type"] for one in kept["anyOf"]]}
+        kinds = kept.pop("anyOf")
+        kept = {name: value for one in kinds for name, value in one.items() if name != "format"}
+        kept["type"] = [one["type"] for one in kinds]
     return {"description": text, **kept}
 
 

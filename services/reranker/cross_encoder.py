@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from chassis.config import ConfigError
-from chassis.pretrained import load_model, load_tokenizer
+from chassis.config import ConfigError, Dtype
+from chassis.pretrained import load_encoder, load_tokenizer
 from chassis.tokens import estimate_tokens
 from services.reranker.pairs import Judgement, Pair, PairTokenizer, cut, num_positions
 
@@ -44,8 +44,8 @@ class CrossEncoder:
     Raises ConfigError for a model with another number of labels.
     """
 
-    def __init__(self, path: Path, device: str, max_length: int) -> None:
-        self._model = load_model(AutoModelForSequenceClassification, path, device)
+    def __init__(self, path: Path, device: str, max_length: int, dtype: Dtype = "float32") -> None:
+        self._model = load_encoder(AutoModelForSequenceClassification, path, device, dtype)
         if self._model.config.num_labels not in (1, 2):
             raise ConfigError(f"the cross-encoder at {path} has {self._model.config.num_labels} labels, not 1 or 2")
         self._device = device

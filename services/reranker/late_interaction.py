@@ -28,7 +28,8 @@ from tokenizers import Encoding
 from torch.nn.functional import normalize
 from transformers import AutoModel
 
-from chassis.pretrained import load_model, load_tokenizer
+from chassis.config import Dtype
+from chassis.pretrained import load_encoder, load_tokenizer
 from chassis.tokens import estimate_tokens
 from services.reranker.pairs import Judgement, Pair, PairTokenizer, cut, num_positions
 
@@ -84,8 +85,8 @@ class Vectors:
 class LateInteraction:
     """MaxSim over any encoder's token vectors, and the cosine of its sentence vectors."""
 
-    def __init__(self, path: Path, device: str, max_length: int) -> None:
-        self._model = load_model(AutoModel, path, device)
+    def __init__(self, path: Path, device: str, max_length: int, dtype: Dtype = "float32") -> None:
+        self._model = load_encoder(AutoModel, path, device, dtype)
         self._device = device
         self._tokenizer = PairTokenizer(load_tokenizer(path))
         self._max_length = num_positions(self._model, self._tokenizer, max_length)

@@ -13,7 +13,7 @@ import grpc
 from chassis import checkpoint, deadline
 from chassis.batcher import Batcher, Model
 from chassis.checkpoint import Checkpoint
-from chassis.config import ConfigError
+from chassis.config import ConfigError, Dtype
 from chassis.errors import InvalidRequest
 from chassis.runtime import Runtime
 from chassis.stats import stage_stats
@@ -34,7 +34,7 @@ class Engine(Model[Pair, Any, Judgement], Protocol):
     def count_tokens(self, question: str) -> int: ...
 
 
-ENGINES: dict[str, Callable[[Path, str, int], Engine]] = {
+ENGINES: dict[str, Callable[[Path, str, int, Dtype], Engine]] = {
     "cross-encoder": CrossEncoder,
     "late-interaction": LateInteraction,
 }
@@ -96,7 +96,8 @@ class RerankerService(reranker_pb2_grpc.RerankerServiceServicer):
 
     def _load_blocking(self, path: Path) -> Engine:
         assert self._runtime.device is not None
-        engine = ENGINES[self._config.engine](path, self._runtime.device.torch_name, self._config.max_length)
+        config, device = self._config, self._runtime.device.torch_name
+        engine = ENGINES[config.engine](path, device, config.max_length, config.dtype)
         judgements = engine.run(engine.prepare(WARM_UP))
         if not all(math.isfinite(one.logit + one.evidence) for one in judgements):
             raise ConfigError(f"the model {self._config.model!r} gives scores that are not finite")

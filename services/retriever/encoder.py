@@ -20,9 +20,9 @@ from sentence_transformers import SentenceTransformer
 from transformers import DPRContextEncoder, DPRQuestionEncoder, PreTrainedTokenizerBase
 
 from chassis.checkpoint import Checkpoint
-from chassis.config import ConfigError
+from chassis.config import ConfigError, Dtype
 from chassis.device import num_threads
-from chassis.pretrained import load_model, load_tokenizer
+from chassis.pretrained import load_encoder, load_tokenizer, quicken
 from chassis.tokens import estimate_tokens
 from services.retriever.fingerprint import Fingerprint
 from services.retriever.passage import PASSAGE_FORMAT, indexed_text
@@ -81,23 +81,28 @@ class Encoder(Protocol):
     def run(self, batch: Batch) -> list[Encoded]: ...
 
 
-def load(kind: Kind, side: Side, question: Checkpoint, passage: Checkpoint, device: str) -> Encoder:
+def load(
+    kind: Kind, side: Side, question: Checkpoint, passage: Checkpoint, device: str, dtype: Dtype = "float32"
+) -> Encoder:
     """One side of the encoder, on a device (`cpu`, `cuda:N`). A sentence encoder has one checkpoint for both.
+
+    `dtype` is what it computes in, and no part of the fingerprint (docs/decisions/0012).
 
     Raises ConfigError when the files are not such a model. Blocks.
     """
     torch.set_num_threads(num_threads())
     if kind == "sentence":
-        return SentenceEncoder(question, side, device)
-    return DprEncoder(question, passage, side, device)
+        return SentenceEncoder(question, side, device, dtype)
+    return DprEncoder(question, passage, side, device, dtype)
 
 
 class SentenceEncoder:
     """Any sentence-transformers layout: pooling, prompts and normalisation are as its files say."""
 
-    def __init__(self, checkpoint: Checkpoint, side: Side, device: str) -> None:
+    def __init__(self, checkpoint: Checkpoint, side: Side, device: str, dtype: Dtype) -> None:
         self.checkpoint = checkpoint
         self._model = _load_sentence_transformer(checkpoint.path, device)
+        quicken(self._model[0].auto_model, device, dtype, self._model[0])
         self._task = {"question": "query", "passage": "document"}[side]
         self._prompt = _prompt(self._model, side)
         self.max_tokens = int(self._model.max_seq_length)
@@ -144,12 +149,12 @@ class DprEncoder:
     A passage is read as its heading line and its text, two segments, as transformers' RAG index does.
     """
 
-    def __init__(self, question: Checkpoint, passage: Checkpoint, side: Side, device: str) -> None:
+    def __init__(self, question: Checkpoint, passage: Checkpoint, side: Side, device: str, dtype: Dtype) -> None:
         self.checkpoint = question if side == "question" else passage
         tower = DPRQuestionEncoder if side == "question" else DPRContextEncoder
         self._reads_pairs = side == "passage"
         self._device = device
-        self._model: Any = load_model(tower, self.checkpoint.path, device)
+        self._model: Any = load_encoder(tower, self.checkpoint.path, device, dtype)
         self._tokenizer = load_tokenizer(self.checkpoint.path)
         config = self._model.config
         self.max_tokens: int = min(int(config.max_position_embeddings), self._tokenizer.model_max_length)

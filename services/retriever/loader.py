@@ -28,7 +28,7 @@ async def load_encoder(config: EncoderConfig, runtime: Runtime, side: Side) -> E
     assert runtime.device is not None
 
     def load_blocking(device: str) -> Encoder:
-        encoder = encoders.load(config.encoder, side, question, passage, device)
+        encoder = encoders.load(config.encoder, side, question, passage, device, config.dtype)
         encoder.run(encoder.prepare([WARM_UP]))
         return encoder
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -68,12 +68,6 @@ class Findings:
     bm25_error: BaseException | None = None
 
 
-@dataclass(frozen=True)
-class _DenseLeg:
-    ranked: list[Ranked] = field(default_factory=list)
-    encoded: Served[Encoded] | None = None
-
-
 class Searcher:
     """Searches versions. Index work runs on threads, one query to a thread; encoding goes through the batcher."""
 
@@ -89,47 +83,67 @@ class Searcher:
 
     async def search(self, version: Version, search: Search, deadline: Deadline) -> Findings:
         """Raises what a leg raised, unless it was a hybrid search and the other leg found its candidates."""
-        if search.mode is Mode.HYBRID:
-            return await self._search_both(version, search, deadline)
-        if search.mode is Mode.DENSE:
-            dense = await self._dense(version, search, deadline)
-            found = [Found(ranked.row, dense=ranked) for ranked in dense.ranked]
-            return Findings(await self._with_passages(version, found), dense.encoded)
-        found = [Found(ranked.row, bm25=ranked) for ranked in await self._bm25(version, search)]
-        return Findings(await self._with_passages(version, found))
-
-    async def _search_both(self, version: Version, search: Search, deadline: Deadline) -> Findings:
-        dense, bm25 = await asyncio.gather(
-            self._dense_in_time(version, search, deadline), self._bm25(version, search), return_exceptions=True
+        encoded, bm25 = await asyncio.gather(
+            self._encode(search, deadline), self._bm25(version, search), return_exceptions=True
         )
-        if isinstance(dense, BaseException):
-            if isinstance(bm25, BaseException) or not (bm25 and search.weights.bm25):
-                raise dense  # nothing found by half a search is not "there is nothing"
-            found = fuse([], bm25, search.weights)[: search.top_k]
-            return Findings(await self._with_passages(version, found), dense_error=dense)
-        bm25_error, ranked = (bm25, []) if isinstance(bm25, BaseException) else (None, bm25)
-        if bm25_error and not (dense.ranked and search.weights.dense):
-            raise bm25_error
-        found = fuse(dense.ranked, ranked, search.weights)[: search.top_k]
-        return Findings(await self._with_passages(version, found), dense.encoded, bm25_error=bm25_error)
+        return await self._on_thread(_find, version, search, encoded, bm25)
 
-    async def _dense_in_time(self, version: Version, search: Search, deadline: Deadline) -> _DenseLeg:
+    async def _encode(self, search: Search, deadline: Deadline) -> Served[Encoded] | None:
+        if search.mode is Mode.SPARSE:
+            return None
+        if search.mode is Mode.DENSE:
+            return await self._batcher.submit(Text(search.question), deadline=deadline)
         remaining_s = deadline.remaining_s()
         spare = deadline.sooner(remaining_s - min(RESERVE_S, RESERVE_SHARE * remaining_s))
         async with asyncio.timeout(spare.remaining_s()):
-            return await self._dense(version, search, spare)
-
-    async def _dense(self, version: Version, search: Search, deadline: Deadline) -> _DenseLeg:
-        encoded = await self._batcher.submit(Text(search.question), deadline=deadline)
-        ranked = await self._on_thread(version.dense.search, encoded.output.vector, search.limit)
-        return _DenseLeg(ranked, encoded)
+            return await self._batcher.submit(Text(search.question), deadline=spare)
 
     async def _bm25(self, version: Version, search: Search) -> list[Ranked]:
+        if search.mode is Mode.DENSE:
+            return []
         return await self._on_thread(version.sparse.search, search.question, search.limit)
-
-    async def _with_passages(self, version: Version, found: list[Found]) -> list[tuple[Found, Passage]]:
-        passages = await self._on_thread(version.sparse.passages, [one.row for one in found])
-        return list(zip(found, passages, strict=True))
 
     async def _on_thread(self, function: Callable[..., Output], *arguments: Any) -> Output:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+
+def _find(
+    version: Version,
+    search: Search,
+    encoded: Served[Encoded] | BaseException | None,
+    bm25: list[Ranked] | BaseException,
+) -> Findings:
+    """All that follows once the question is encoded and BM25 is done, in one step on one thread. Blocks."""
+    served = None if isinstance(encoded, BaseException) else encoded
+    dense = _nearest(version, search, encoded)
+    dense_error, dense_ranked = _outcome(dense)
+    bm25_error, bm25_ranked = _outcome(bm25)
+    # Nothing found by half a search is not "there is nothing".
+    if dense_error and not (bm25_ranked and search.weights.bm25):
+        raise dense_error
+    if bm25_error and not (dense_ranked and search.weights.dense):
+        raise bm25_error
+    if search.mode is Mode.HYBRID:
+        found = fuse(dense_ranked, bm25_ranked, search.weights)[: search.top_k]
+    else:
+        found = [Found(ranked.row, dense=ranked) for ranked in dense_ranked]
+        found += [Found(ranked.row, bm25=ranked) for ranked in bm25_ranked]
+    passages = version.sparse.passages([one.row for one in found])
+    return Findings(list(zip(found, passages, strict=True)), served, dense_error, bm25_error)
+
+
+def _nearest(
+    version: Version, search: Search, encoded: Served[Encoded] | BaseException | None
+) -> list[Ranked] | BaseException:
+    if encoded is None:
+        return []
+    if isinstance(encoded, BaseException):
+        return encoded
+    try:
+        return version.dense.search(encoded.output.vector, search.limit)
+    except Exception as error:  # the other leg may have found candidates
+        return error
+
+
+def _outcome(leg: list[Ranked] | BaseException) -> tuple[BaseException | None, list[Ranked]]:
+    return (leg, []) if isinstance(leg, BaseException) else (None, leg)

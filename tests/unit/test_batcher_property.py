@@ -85,6 +85,11 @@ class Items:
         return len(self.items) * max(item.cost for item in self.items)
 
 
+def _padded(work: Items | list[Item]) -> int:
+    """Of a batch, whether it is tokenised ahead or with the forward pass."""
+    return (Items(work) if isinstance(work, list) else work).num_padded_tokens
+
+
 class Echo:
     def cost(self, item: Item) -> int:
         return item.cost
@@ -160,7 +165,7 @@ class World:
     def __init__(self, traffic: Traffic) -> None:
         self.traffic = traffic
         self.watch = Watch()
-        self.device = SimulatedExecutor(lambda batch: traffic.fixed_s + traffic.per_token_s * batch.num_padded_tokens)
+        self.device = SimulatedExecutor(lambda work: traffic.fixed_s + traffic.per_token_s * _padded(work))
         self.helper = SimulatedExecutor(lambda items: PREPARE_S)
         self.queue = WatchedQueue(
             clock=now,

@@ -120,7 +120,7 @@ async def test_title_and_headings_are_read_with_the_text(stub: Stub) -> None:
 
 async def test_more_candidates_than_a_batch_holds_are_split(settings: RerankerConfig) -> None:
     texts = {f"{number:03}": f"{TEXTS['load']} {number}" for number in range(200)}
-    async with served(settings) as stub:
+    async with served(replace(settings, max_batch_tokens=16_384)) as stub:
         at_once = await stub.Rerank(request_of(texts))
     async with served(replace(settings, max_batch_tokens=256)) as stub:
         split = await stub.Rerank(request_of(texts))

@@ -1,0 +1,26 @@
+"""How much is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Repetitions and sizes of all benchmarks."""
+
+    rounds: int
+    """Interleaved repetitions: floor, server, floor, server …"""
+    load_s: float
+    """Seconds of an open loop, of which the first two fifths do not count."""
+    num_questions: int
+    num_texts: int
+    """Of the workload that peers were measured with."""
+    num_alone: int
+    """Calls with nothing else in flight, in each round."""
+    gemm_size: int
+
+
+FULL = Scale(rounds=5, load_s=6.0, num_questions=600, num_texts=2_000, num_alone=60, gemm_size=1_024)
+TINY = Scale(rounds=1, load_s=2.0, num_questions=16, num_texts=16, num_alone=3, gemm_size=64)
+"""Runs every line in seconds; its figures mean nothing."""

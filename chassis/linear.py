@@ -1,0 +1,44 @@
+"""Linear layers on a CPU in float32, multiplied by whichever of torch's two libraries is faster. Imports torch.
+
+By itself torch takes MKL, which reads weights as they lie. oneDNN lays them out anew, once, in the order in which
+they are read: with few rows, as for one question, reading is most of the work. Figures: docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import linear
+
+from chassis.cpu import Cpu, this_cpu
+
+FEW_ROWS = 32
+"""Up to so many rows oneDNN is the faster one on any CPU."""
+
+ALL_ROWS = 1 << 62
+
+
+def relay(model: torch.nn.Module, cpu: Cpu | None = None) -> None:
+    """Lay out the weights of every linear layer in `model` anew, beside the old ones. Results change by rounding."""
+    cpu = cpu or this_cpu()
+    max_rows = ALL_ROWS if cpu.is_amd_with_avx512 else FEW_ROWS  # MKL leaves AVX-512 unused on CPUs not Intel's
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is torch.nn.Linear and child.bias is not None:
+                setattr(parent, name, RelaidLinear(child, max_rows))
+
+
+class RelaidLinear(torch.nn.Module):
+    """The layer given, for inference, with its weights in oneDNN's order for up to `max_rows` rows."""
+
+    def __init__(self, layer: torch.nn.Linear, max_rows: int) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+        self._max_rows = max_rows
+        self._relaid = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), FEW_ROWS)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """(…, in) to (…, out)."""
+        if rows.numel() <= self._max_rows * rows.shape[-1]:
+            relaid: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._relaid, self.bias, "none", [], "")
+            return relaid
+        return linear(rows, self.weight, self.bias)
