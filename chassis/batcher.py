@@ -40,6 +40,11 @@ Batch = TypeVar("Batch", bound=Counted)
 class Model(Protocol[ItemIn, Batch, OutputOut]):
     """What a model must do to be served in batches."""
 
+    @property
+    def pads(self) -> bool:
+        """Whether in a batch a short item costs as much as the longest."""
+        ...
+
     def cost(self, item: ItemIn) -> int:
         """Tokens of `item`, perhaps estimated. Called on the event loop: cheap."""
         ...

@@ -35,8 +35,10 @@ class Queue(Generic[Work]):
         cost_model: CostModel,
         max_entries: int,
         max_skips: int,
+        pads: bool = True,
         observer: Observer | None = None,
     ) -> None:
+        """`pads`: in a batch a short entry costs as much as the longest. Where it does not, nobody is passed over."""
         self.statistics: Counter[str] = Counter()
         """Entries by what became of them: submitted = refused + served + failed + cancelled + expired +
         hopeless + draining + those on their way."""
@@ -45,6 +47,7 @@ class Queue(Generic[Work]):
         self._clock = clock
         self._cost_model = cost_model
         self._max_skips = max_skips
+        self._pads = pads
         self._observer = observer or Silent()
         self._backlogs: Backlogs[Work] = Backlogs()
         self._in_hand: InHand[Work] = InHand()
@@ -122,7 +125,8 @@ class Queue(Generic[Work]):
     # Out
 
     def take(self, max_tokens: int) -> list[Entry[Work]]:
-        """The next batch: n × longest ≤ `max_tokens`, or a single entry. Empty only if nothing waits."""
+        """The next batch: n × longest ≤ `max_tokens` (without padding, their sum), or a single entry. Empty only if
+        nothing waits."""
         self._admission.max_batch_tokens = max_tokens
         self._drop_expired()
         for backlog in self._backlogs:
@@ -134,6 +138,7 @@ class Queue(Generic[Work]):
                 starts_at=now + self._in_hand.rest_s(now),
                 max_tokens=max_tokens,
                 max_skips=self._max_skips,
+                pads=self._pads,
             )
             for entry in selection.lost:
                 self._drop(entry, "hopeless")
@@ -160,7 +165,7 @@ class Queue(Generic[Work]):
 
     def start(self, entries: Sequence[Entry[Work]]) -> Run[Work]:
         """The device begins with `entries`."""
-        padded_tokens = len(entries) * max(entry.cost for entry in entries)
+        padded_tokens = self._padded([entry.cost for entry in entries])
         self._in_hand.taken.difference_update(entries)
         run = Run(entries, self._clock(), padded_tokens, self._cost_model.seconds(padded_tokens))
         self._in_hand.runs.add(run)
@@ -176,6 +181,8 @@ class Queue(Generic[Work]):
     ) -> BatchReport:
         """The device is done. Token counts are the costs unless given; a run with an error teaches nothing."""
         self._in_hand.runs.discard(run)
+        if not self._pads:
+            num_padded_tokens = num_tokens
         report = run.report(self._clock(), num_tokens, num_padded_tokens, error)
         if error is None:
             self._admission.learn(run.padded_tokens, report.ended_at - run.started_at)
@@ -215,9 +222,12 @@ class Queue(Generic[Work]):
         self._in_hand.taken.update(selection.chosen)
         costs = [entry.cost for entry in selection.chosen]
         if backlog.tokens >= sum(costs):
-            self._cost_model.observe_backlog(costs, len(costs) * max(costs), self._admission.max_batch_tokens)
+            self._cost_model.observe_backlog(costs, self._padded(costs), self._admission.max_batch_tokens)
         self._changed()
         return selection.chosen
+
+    def _padded(self, costs: Sequence[int]) -> int:
+        return len(costs) * max(costs) if self._pads else sum(costs)
 
     def _drop_expired(self) -> None:
         for backlog in self._backlogs:

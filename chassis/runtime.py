@@ -50,8 +50,8 @@ class Runtime:
             self.metrics.queue  # noqa: B018 (shown from now on, though no queue is there yet)
             self.metrics.show_device(self.device)
 
-    def queue(self) -> Queue[Any]:
-        """A queue before the device. Metrics and traces see it."""
+    def queue(self, pads: bool = True) -> Queue[Any]:
+        """A queue before the device. Metrics and traces see it. `pads` as the model's."""
         assert isinstance(self.config, ModelConfig)
         observer = _Observer(self.name, self.metrics.queue)
         queue: Queue[Any] = Queue(
@@ -59,6 +59,7 @@ class Runtime:
             cost_model=CostModel(),
             max_entries=self.config.max_queue_entries,
             max_skips=MAX_SKIPS,
+            pads=pads,
             observer=observer,
         )
         self.metrics.queue.saturation.set_function(queue.saturation)
@@ -69,7 +70,7 @@ class Runtime:
         assert isinstance(self.config, BatchConfig)
         return Batcher(
             model,
-            queue=self.queue(),
+            queue=self.queue(model.pads),
             max_batch_tokens=self.config.max_batch_tokens or self._default_batch_tokens(),
             device=self._device_thread,
             helper=self._thread("tokeniser"),

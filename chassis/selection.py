@@ -7,6 +7,7 @@ it is left for later. The window ends where somebody passed over could suffer fo
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic
@@ -40,14 +41,18 @@ def select(
     starts_at: float,
     max_tokens: int,
     max_skips: int,
+    pads: bool = True,
 ) -> Selection[Work]:
     """A batch out of `backlog`, which is in deadline order, to start at `starts_at` (clock seconds).
 
-    Chooses nothing only if all of it is lost.
+    Chooses nothing only if all of it is lost. Where the model does not pad, lengths do not matter: the first go.
     """
     max_window_tokens = max_tokens * max(1, max_skips // 2)  # so that few are passed over max_skips times
     window, lost = _look_ahead(backlog, cost_model, now, starts_at, max_window_tokens)
-    chosen = _choose(window, cost_model, max_tokens, max_skips) if window else []
+    if pads and window:
+        chosen = _choose_alike(window, cost_model, max_tokens, max_skips)
+    else:
+        chosen = _choose_first(window, max_tokens)
     last = max((entry.rank for entry in chosen), default=None)
     is_chosen = set(chosen)
     passed_over = [entry for entry in window if last and entry.rank < last and entry not in is_chosen]
@@ -76,7 +81,15 @@ def _look_ahead(
     return window, lost
 
 
-def _choose(window: list[Entry[Work]], cost_model: CostModel, max_tokens: int, max_skips: int) -> list[Entry[Work]]:
+def _choose_first(window: list[Entry[Work]], max_tokens: int) -> list[Entry[Work]]:
+    """The head, and those behind it while their sum ≤ `max_tokens`."""
+    sums = itertools.accumulate(entry.cost for entry in window)
+    return window[: max(1, sum(tokens <= max_tokens for tokens in sums))]
+
+
+def _choose_alike(
+    window: list[Entry[Work]], cost_model: CostModel, max_tokens: int, max_skips: int
+) -> list[Entry[Work]]:
     """The head, those that nobody may pass any more, and those nearest to the head in length, while
     n × longest ≤ `max_tokens` and padding pays."""
     head, *others = window

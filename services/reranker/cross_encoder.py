@@ -45,7 +45,7 @@ class CrossEncoder:
     """
 
     def __init__(self, path: Path, device: str, max_length: int, dtype: Dtype = "float32") -> None:
-        self._model = load_encoder(AutoModelForSequenceClassification, path, device, dtype)
+        self._model, self.pads = load_encoder(AutoModelForSequenceClassification, path, device, dtype)
         if self._model.config.num_labels not in (1, 2):
             raise ConfigError(f"the cross-encoder at {path} has {self._model.config.num_labels} labels, not 1 or 2")
         self._device = device

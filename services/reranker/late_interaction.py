@@ -86,7 +86,7 @@ class LateInteraction:
     """MaxSim over any encoder's token vectors, and the cosine of its sentence vectors."""
 
     def __init__(self, path: Path, device: str, max_length: int, dtype: Dtype = "float32") -> None:
-        self._model = load_encoder(AutoModel, path, device, dtype)
+        self._model, self.pads = load_encoder(AutoModel, path, device, dtype)
         self._device = device
         self._tokenizer = PairTokenizer(load_tokenizer(path))
         self._max_length = num_positions(self._model, self._tokenizer, max_length)

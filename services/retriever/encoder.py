@@ -71,6 +71,7 @@ class Encoder(Protocol):
     dimension: int
     max_text_tokens: int
     """Tokens of a text that are read: what special tokens and the prompt leave."""
+    pads: bool
 
     def token_ends(self) -> Callable[[str], Sequence[int]]:
         """Says where each token of a text ends, in characters, special ones excluded. For one thread."""
@@ -102,7 +103,7 @@ class SentenceEncoder:
     def __init__(self, checkpoint: Checkpoint, side: Side, device: str, dtype: Dtype) -> None:
         self.checkpoint = checkpoint
         self._model = _load_sentence_transformer(checkpoint.path, device)
-        quicken(self._model[0].auto_model, device, dtype, self._model[0])
+        self.pads = quicken(self._model[0].auto_model, device, dtype, self._model[0])
         self._task = {"question": "query", "passage": "document"}[side]
         self._prompt = _prompt(self._model, side)
         self.max_tokens = int(self._model.max_seq_length)
@@ -154,7 +155,8 @@ class DprEncoder:
         tower = DPRQuestionEncoder if side == "question" else DPRContextEncoder
         self._reads_pairs = side == "passage"
         self._device = device
-        self._model: Any = load_encoder(tower, self.checkpoint.path, device, dtype)
+        self._model: Any
+        self._model, self.pads = load_encoder(tower, self.checkpoint.path, device, dtype)
         self._tokenizer = load_tokenizer(self.checkpoint.path)
         config = self._model.config
         self.max_tokens: int = min(int(config.max_position_embeddings), self._tokenizer.model_max_length)

@@ -42,6 +42,7 @@ class Upper:
     """Answers in capitals; fails on what contains "!" when it computes, and on "?" when it tokenises."""
 
     ran: list[list[str]] = field(default_factory=list)
+    pads = True
 
     def cost(self, item: str) -> int:
         return len(item)

@@ -62,6 +62,7 @@ class Traffic:
     fixed_s: float
     per_token_s: float
     max_skips: int
+    pads: bool
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,16 @@ class Items:
         return len(self.items) * max(item.cost for item in self.items)
 
 
-def _padded(work: Items | list[Item]) -> int:
-    """Of a batch, whether it is tokenised ahead or with the forward pass."""
-    return (Items(work) if isinstance(work, list) else work).num_padded_tokens
+def _computed(work: Items | list[Item], pads: bool) -> int:
+    """Tokens of a batch, whether it is tokenised ahead or with the forward pass."""
+    batch = Items(work) if isinstance(work, list) else work
+    return batch.num_padded_tokens if pads else batch.num_tokens
 
 
+@dataclass(frozen=True)
 class Echo:
+    pads: bool
+
     def cost(self, item: Item) -> int:
         return item.cost
 
@@ -117,8 +122,10 @@ class WatchedQueue(Queue[Item]):
             assert not any(waiting.values()), "nothing handed out although something waits"
             return taken
         [priority] = {entry.priority for entry in taken}
-        longest = max(entry.cost for entry in taken)
-        assert len(taken) == 1 or len(taken) * longest <= max_tokens
+        costs = [entry.cost for entry in taken]
+        assert len(taken) == 1 or (len(costs) * max(costs) if self._pads else sum(costs)) <= max_tokens
+        if not self._pads:
+            assert all(max(taken, key=_rank).rank < entry.rank for entry in waiting[priority]), "one was passed over"
         assert all(min(taken, key=_rank).rank < entry.rank for entry in waiting[priority]), "the head stayed"
         assert priority == Priority.INTERACTIVE or not waiting[Priority.INTERACTIVE]
         assert all(entry.skips <= self._max_skips for entry in waiting[priority])
@@ -165,17 +172,20 @@ class World:
     def __init__(self, traffic: Traffic) -> None:
         self.traffic = traffic
         self.watch = Watch()
-        self.device = SimulatedExecutor(lambda work: traffic.fixed_s + traffic.per_token_s * _padded(work))
+        self.device = SimulatedExecutor(
+            lambda work: traffic.fixed_s + traffic.per_token_s * _computed(work, traffic.pads)
+        )
         self.helper = SimulatedExecutor(lambda items: PREPARE_S)
         self.queue = WatchedQueue(
             clock=now,
             cost_model=CostModel(),
             max_entries=MAX_ENTRIES,
             max_skips=traffic.max_skips,
+            pads=traffic.pads,
             observer=self.watch,
         )
         self.batcher: Batcher[Item, tuple[int, int]] = Batcher(
-            Echo(), queue=self.queue, max_batch_tokens=MAX_TOKENS, device=self.device, helper=self.helper
+            Echo(traffic.pads), queue=self.queue, max_batch_tokens=MAX_TOKENS, device=self.device, helper=self.helper
         )
 
     async def live(self) -> list[str]:
@@ -220,6 +230,7 @@ traffics = st.builds(
     fixed_s=st.sampled_from([0.0, 0.05, 0.5]),
     per_token_s=st.sampled_from([0.0001, 0.002, 0.01]),
     max_skips=st.integers(0, 4),
+    pads=st.booleans(),
 )
 
 

@@ -57,7 +57,7 @@ async def served(settings: GeneratorConfig) -> AsyncIterator[Served]:
     metrics = Metrics()
     runtime = Runtime("generator", "here:1", settings, metrics, Device("cpu"))
     queue = runtime.queue()
-    runtime.queue = lambda: queue  # type: ignore[method-assign]  # to read its statistics
+    runtime.queue = lambda pads=True: queue  # type: ignore[method-assign]  # to read its statistics
     service = GeneratorService(settings, runtime)
     interceptor = ServerInterceptor(metrics, settings.default_deadline_s, settings.max_deadline_s)
     server = grpc.aio.server(interceptors=[interceptor], options=[("grpc.so_reuseport", 0)])

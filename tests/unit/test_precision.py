@@ -56,7 +56,7 @@ def test_a_dtype_that_is_named_is_taken_whatever_the_cpu() -> None:
 
 
 def test_a_model_in_bfloat16_returns_float32(tmp_path: Path) -> None:
-    model = load_encoder(AutoModel, save_bert_encoder(tmp_path), "cpu", "bfloat16")
+    model, _ = load_encoder(AutoModel, save_bert_encoder(tmp_path), "cpu", "bfloat16")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
     with torch.inference_mode():
         outputs = model(input_ids=torch.tensor([[2, 5, 3]]), attention_mask=torch.ones(1, 3, dtype=torch.int64))

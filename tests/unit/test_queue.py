@@ -22,8 +22,11 @@ def known(fixed_s: float, per_token_s: float) -> CostModel:
     return cost_model
 
 
-def queue(cost_model: CostModel | None = None, *, max_entries: int = 10_000, max_skips: int = 8) -> Queue[str]:
-    return Queue(clock=now, cost_model=cost_model or CostModel(), max_entries=max_entries, max_skips=max_skips)
+def queue(
+    cost_model: CostModel | None = None, *, max_entries: int = 10_000, max_skips: int = 8, pads: bool = True
+) -> Queue[str]:
+    cost_model = cost_model or CostModel()
+    return Queue(clock=now, cost_model=cost_model, max_entries=max_entries, max_skips=max_skips, pads=pads)
 
 
 def works(entries: list[Entry[str]]) -> str:
@@ -72,6 +75,20 @@ def test_a_batch_takes_lengths_near_the_head_s() -> None:
         assert await serve_all(waiting, 33) == ["ace", "B", "D", "F"]
 
     simulated(test())
+
+
+def test_where_nothing_is_padded_the_first_go_whatever_their_lengths() -> None:
+    async def test() -> None:
+        waiting = queue(known(0.0, 0.001), pads=False)
+        for work, cost in (("a", 10), ("b", 500), ("c", 12), ("d", 400), ("e", 90), ("f", 5)):
+            waiting.submit(work, cost=cost, deadline=NEVER)
+        entries = waiting.take(1_000)
+        assert works(entries) == "abcd"
+        report = waiting.finish(waiting.start(entries), num_tokens=900, num_padded_tokens=2_000)
+        assert (report.num_tokens, report.num_padded_tokens) == (900, 900)
+        assert works(waiting.take(1_000)) == "ef"
+
+    simulated_time.run(test())
 
 
 def test_padding_that_costs_more_than_a_batch_of_its_own_is_left_for_later() -> None:

@@ -141,7 +141,7 @@ async def test_stats_say_what_was_spent_and_by_which_weights(stub: Stub, setting
     assert stats.truncated_tokens == truncated_by_id["long"] > 0
     num_question_tokens = len(["how", "long", "does", "the", "drain", "wait", "?"])
     assert stats.tokens == 64 + num_question_tokens + len(["deadline", "passed"]) + 3
-    assert stats.padding_ratio == pytest.approx(1 - stats.tokens / 128)
+    assert stats.padding_ratio == 0, "padding is not computed on a CPU"
 
 
 async def test_without_a_calibration_nobody_abstains(stub: Stub) -> None:

@@ -35,6 +35,8 @@ class Lengths:
 class LengthEncoder:
     """A question's vector says that long passages are near. Takes as long as it is told, or fails."""
 
+    pads = True
+
     def __init__(self, seconds: float = 0.0, error: Exception | None = None) -> None:
         self.started = threading.Event()
         self._seconds, self._error = seconds, error

@@ -35,6 +35,8 @@ class Words:
 class CountingModel:
     """Counts characters. Fails on a poisonous text, with the whole batch that it is in."""
 
+    pads = True
+
     def cost(self, text: str) -> int:
         return len(text)
 
