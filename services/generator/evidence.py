@@ -1,4 +1,4 @@
-"""Which sentences answer best. Arrays in, positions out."""
+"""Which sentences answer best. Arrays in, positions out. `docs/quality.md` has the figures of the weights."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from services.generator.sentences import Kind
 
-MAX_SENTENCES = 3
+MAX_SENTENCES = 4
 
-OVERLAP_WEIGHT = 0.35
+OVERLAP_WEIGHT = 0.8
 """Of the question's words, weighted by rarity, that the sentence has; beside a similarity of up to 1."""
-RANK_WEIGHT = 0.15
+RANK_WEIGHT = 0.3
 """Of being in the best passage; a half, a third … of it in the next ones."""
 MIN_SHARE = 0.75
 """A further sentence is quoted from this share of the best one's score on."""
 MAX_SIMILARITY = 0.85
 """Two sentences nearer than this say the same."""
 
-ROW_PENALTY = 0.25
+ROW_PENALTY = 0.1
 """A table's row reads worse than prose."""
 ANNOUNCES_PENALTY = 0.2
 """A sentence that ends in a colon announces what is not in it."""

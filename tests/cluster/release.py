@@ -64,12 +64,12 @@ class Release:
         kubectl("apply", "-f", "-", data=self._volume())
 
     def remove(self) -> None:
-        """Everything of it: pods, which need not end in order, and volume too."""
+        """Everything of it: pods, which need not end in order, and volume too. Kubernetes forgets them by itself."""
         self.helm("uninstall", "trivium", "--ignore-not-found")
         self.kubectl("delete", "pods", "--all", "--force", "--grace-period=0")
-        kubectl("delete", "namespace", self.namespace, "--timeout=120s")
-        kubectl("delete", "persistentvolume", self.namespace, "--timeout=60s")
-        shutil.rmtree(self.collections)
+        kubectl("delete", "namespace", self.namespace, "--wait=false")
+        kubectl("delete", "persistentvolume", self.namespace, "--wait=false")
+        shutil.rmtree(self.collections, ignore_errors=True)  # a process that is being killed may still write
 
     def install(self, values: Values | None = None) -> None:
         """`helm install`: everything Ready, and the documents ingested."""

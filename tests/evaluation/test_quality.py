@@ -2,7 +2,8 @@
 
 Of each every third question is asked: all of them take the better part of an hour on two cores.
 
-`docs/quality.md` has the figures of whole sets. The limits here lie a little below what was measured.
+`docs/quality.md` has the figures of whole sets. The limits here lie .03 below what was measured: a third of a set is
+few questions, and the second set's pages change with every change of the project.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def test_on_cranfield_reranking_does_not_lose_what_fusion_found(on_cranfield: di
 
 
 def test_on_the_documentation_each_ranking_is_as_good_as_it_was(on_documentation: dict[str, Any]) -> None:
-    limits = {"dense": 0.60, "bm25": 0.69, "fused": 0.72, "reranked": 0.735}
+    limits = {"dense": 0.59, "bm25": 0.67, "fused": 0.69, "reranked": 0.71}
     found = {name: mean(on_documentation, name) for name in limits}
     assert {name: value for name, value in found.items() if value < limits[name]} == {}
 

@@ -96,7 +96,7 @@ def test_a_parser_that_dies_costs_its_file_alone(tmp_path: Path) -> None:
 def test_a_document_may_not_take_all_memory(tmp_path: Path) -> None:
     write(tmp_path, "1.md", SLOW)
     write(tmp_path, "2.pdf", pdf([["two"]]))
-    readings = read(tmp_path, ReadOptions(workers=1, max_worker_bytes=300 << 20))
+    readings = read(tmp_path, ReadOptions(workers=1, max_worker_bytes=300 << 20, time_limit_s=600))
     assert readings["1.md"].reason == "takes more memory to parse than a worker may have"
     assert readings["2.pdf"].document
 
