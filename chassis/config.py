@@ -121,7 +121,7 @@ class BatchConfig(ModelConfig):
     """What every process that computes in batches is told besides."""
 
     max_batch_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Padded tokens in one forward pass. By default 512 on a CPU, where more are hardly faster and whoever comes next
+    """Padded tokens in one forward pass. By default 1,024 on a CPU, where more are hardly faster and whoever comes next
     waits for all of them, and 16,384 on a GPU, whose memory they take."""
 
     dtype: Dtype = "auto"

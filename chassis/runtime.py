@@ -24,8 +24,8 @@ Output = TypeVar("Output")
 MAX_SKIPS = 16
 """Batches that may pass an entry over for the sake of like lengths."""
 
-BATCH_TOKENS_ON_A_CPU, BATCH_TOKENS_ON_A_GPU = 512, 16_384
-"""Of a small encoder, 512 take an eighth of a second on two cores (docs/performance.md)."""
+BATCH_TOKENS_ON_A_CPU, BATCH_TOKENS_ON_A_GPU = 1_024, 16_384
+"""Of a small encoder, 1,024 take a quarter of a second on two cores (docs/performance.md)."""
 
 tracer = trace.get_tracer("trivium")
 

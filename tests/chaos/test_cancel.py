@@ -77,7 +77,7 @@ def test_a_cancelled_question_frees_its_places_in_the_stage_that_it_waits_for(tr
     def depth() -> float:
         return metric(reranker.metrics_address, "trivium_queue_depth")
 
-    blockers = [rerank(trivium, number) for number in range(10)]
+    blockers = [rerank(trivium, number) for number in range(6)]  # less than the device can do in their time
     wait_until(lambda: depth() >= 100)
     waiting = depth()
     request = gateway_pb2.AnswerRequest(question=QUESTION)
@@ -86,7 +86,7 @@ def test_a_cancelled_question_frees_its_places_in_the_stage_that_it_waits_for(tr
     for question in questions:
         question.cancel()
     wait_until(lambda: depth() < waiting)
-    assert not any(blocker.done() for blocker in blockers[5:]), "the queue ran empty by itself"
+    assert not any(blocker.done() for blocker in blockers[3:]), "the queue ran empty by itself"
     for blocker in blockers:
         blocker.cancel()
     wait_until(lambda: depth() == 0)
