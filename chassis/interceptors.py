@@ -1,4 +1,4 @@
-"""What surrounds every RPC: one span a side, one duration, one deadline, one place where exceptions become statuses.
+"""What surrounds every RPC that is served: one span, one duration, one deadline, one way of exceptions into statuses.
 
 The stock OpenTelemetry interceptors lose spans on cancel and leave errors unset (docs/decisions/0003).
 """
@@ -9,14 +9,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
 from opentelemetry.semconv._incubating.attributes import rpc_attributes as rpc
-from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 
 from chassis import attributes, deadline, telemetry
 from chassis.deadline import Deadline
@@ -53,7 +52,7 @@ SERVER_FAULTS = frozenset(
         grpc.StatusCode.DATA_LOSS,
     }
 )
-"""Statuses that are an error of a server span (OpenTelemetry's gRPC conventions); of a client span, all but OK."""
+"""Statuses that are an error of a server span (OpenTelemetry's gRPC conventions)."""
 
 
 class ServerInterceptor(grpc.aio.ServerInterceptor):
@@ -118,7 +117,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
             raise
         finally:
             self._num_running -= 1
-            _end(span, code, is_fault=code in SERVER_FAULTS)
+            telemetry.end_rpc_span(span, code, is_fault=code in SERVER_FAULTS)
             trace_id = telemetry.trace_id_of(span)
             self._metrics.request_duration.labels(method=method, code=code.name).observe(
                 time.perf_counter() - began, exemplar={"trace_id": trace_id}
@@ -169,72 +168,3 @@ def _code_of(context: Context) -> grpc.StatusCode:
     if isinstance(code, grpc.StatusCode):
         return code
     return next((known for known in grpc.StatusCode if known.value[0] == code), grpc.StatusCode.UNKNOWN)
-
-
-def _end(span: trace.Span, code: grpc.StatusCode, is_fault: bool, at_ns: int | None = None) -> None:
-    span.set_attribute(rpc.RPC_RESPONSE_STATUS_CODE, code.name)
-    if is_fault:
-        span.set_attribute(ERROR_TYPE, code.name)
-        span.set_status(trace.StatusCode.ERROR)
-    span.end(at_ns)
-
-
-class _ClientSpans:
-    """Starts a span for each call and ends it when the call is done, whatever its outcome."""
-
-    def __init__(self) -> None:
-        self._endings: set[asyncio.Task[None]] = set()
-
-    async def _observe(
-        self,
-        continuation: Callable[[grpc.aio.ClientCallDetails, Any], Awaitable[Any]],
-        details: grpc.aio.ClientCallDetails,
-        request: Any,
-    ) -> Any:
-        raw_method: Any = details.method
-        method = (raw_method.decode() if isinstance(raw_method, bytes) else raw_method).lstrip("/")
-        span = tracer.start_span(
-            method,
-            kind=trace.SpanKind.CLIENT,
-            attributes={rpc.RPC_SYSTEM_NAME: "grpc", rpc.RPC_METHOD: method},
-        )
-        carrier: dict[str, str] = {}
-        propagate.inject(carrier, context=trace.set_span_in_context(span))
-        metadata = grpc.aio.Metadata(*(details.metadata or ()), *carrier.items())
-        details = grpc.aio.ClientCallDetails(
-            details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
-        )
-        try:
-            call = await continuation(details, request)
-        except BaseException:
-            _end(span, grpc.StatusCode.CANCELLED, is_fault=True)
-            raise
-        call.add_done_callback(lambda done: self._end_soon(done, span))
-        return call
-
-    def _end_soon(self, call: Any, span: trace.Span) -> None:
-        """`code()` of a call that is done returns at once, but only a task can ask for it."""
-        ended = time.time_ns()
-
-        async def end() -> None:
-            code = await call.code()
-            _end(span, code, is_fault=code is not grpc.StatusCode.OK, at_ns=ended)
-
-        task = asyncio.get_running_loop().create_task(end())
-        self._endings.add(task)
-        task.add_done_callback(self._endings.discard)
-
-
-class _UnaryUnarySpans(_ClientSpans, grpc.aio.UnaryUnaryClientInterceptor):
-    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return await self._observe(continuation, client_call_details, request)
-
-
-class _UnaryStreamSpans(_ClientSpans, grpc.aio.UnaryStreamClientInterceptor):
-    async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return await self._observe(continuation, client_call_details, request)
-
-
-def client_interceptors() -> Sequence[grpc.aio.ClientInterceptor]:
-    """For `grpc.aio.insecure_channel(..., interceptors=...)`: one CLIENT span a call, its context on the wire."""
-    return [_UnaryUnarySpans(), _UnaryStreamSpans()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -22,7 +21,6 @@ def open_channel(
     target: str,
     service_name: str,
     max_message_bytes: int,
-    interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
     credentials: grpc.ChannelCredentials | None = None,
     dns_interval_s: float = 5.0,
 ) -> grpc.aio.Channel:
@@ -47,8 +45,8 @@ def open_channel(
         ("grpc.enable_http_proxy", 0),
     ]
     if credentials is None:
-        return grpc.aio.insecure_channel(target, options=options, interceptors=list(interceptors))
-    return grpc.aio.secure_channel(target, credentials, options=options, interceptors=list(interceptors))
+        return grpc.aio.insecure_channel(target, options=options)
+    return grpc.aio.secure_channel(target, credentials, options=options)
 
 
 def service_config(service_name: str) -> dict[str, object]:

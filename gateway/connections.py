@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from chassis.calls import traced
 from chassis.tls import Identity, IdentityFiles, channel_credentials
 from gateway.channel import open_channel
 from gateway.config import GatewayConfig
@@ -42,8 +43,8 @@ class _Channels:
 class Connections:
     """A stub for each stage. Take it anew for each call: behind it the channel may have been replaced."""
 
-    def __init__(self, config: GatewayConfig, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()) -> None:
-        self._config, self._interceptors = config, interceptors
+    def __init__(self, config: GatewayConfig) -> None:
+        self._config = config
         self._files = IdentityFiles.of(config)
         self._tasks: set[asyncio.Task[None]] = set()
         self._open_channels: list[_Channels] = []
@@ -82,9 +83,9 @@ class Connections:
 
     def _use(self, channels: _Channels) -> None:
         self._channels = channels
-        self.retriever: RetrieverServiceAsyncStub = RetrieverServiceStub(channels.retriever)
-        self.reranker: RerankerServiceAsyncStub = RerankerServiceStub(channels.reranker)
-        self.generator: GeneratorServiceAsyncStub = GeneratorServiceStub(channels.generator)
+        self.retriever: RetrieverServiceAsyncStub = RetrieverServiceStub(traced(channels.retriever))
+        self.reranker: RerankerServiceAsyncStub = RerankerServiceStub(traced(channels.reranker))
+        self.generator: GeneratorServiceAsyncStub = GeneratorServiceStub(traced(channels.generator))
 
     def _open(self, identity: Identity | None) -> _Channels:
         config = self._config
@@ -92,7 +93,7 @@ class Connections:
 
         def channel(target: str, service: str) -> grpc.aio.Channel:
             name, size = f"trivium.v1.{service}", config.max_message_bytes
-            return open_channel(target, name, size, self._interceptors, credentials, config.dns_interval_s)
+            return open_channel(target, name, size, credentials, config.dns_interval_s)
 
         channels = _Channels(
             retriever=channel(config.retriever_address, "RetrieverService"),

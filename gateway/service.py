@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc
 
-from chassis.interceptors import client_interceptors
 from chassis.metrics import Metrics
 from gateway.budget import answer_budget, search_budget
 from gateway.config import GatewayConfig
@@ -42,7 +41,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         self._degraded = metrics.degraded
         for step in SKIPPED:
             self._degraded.labels(step=step_name(step))
-        self._stages = Stages(config, client_interceptors())
+        self._stages = Stages(config)
         self._pipeline = Pipeline(self._stages)
 
     def register(self, server: grpc.aio.Server) -> None:

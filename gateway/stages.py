@@ -27,8 +27,8 @@ Generation = grpc.aio.UnaryStreamCall[GenerateRequest, GenerateResponse]
 class Stages:
     """The retriever, the reranker and the generator. Every method raises the errors of gateway/stage_errors.py."""
 
-    def __init__(self, config: GatewayConfig, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()) -> None:
-        self._connections = Connections(config, interceptors)
+    def __init__(self, config: GatewayConfig) -> None:
+        self._connections = Connections(config)
 
     def start(self) -> None:
         """Follow the certificate's files, where there are any."""

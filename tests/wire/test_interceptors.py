@@ -15,8 +15,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from chassis import deadline
+from chassis.calls import traced
 from chassis.errors import INTERNAL_TEXT, InvalidRequest, Overloaded
-from chassis.interceptors import ServerInterceptor, client_interceptors
+from chassis.interceptors import ServerInterceptor
 from chassis.metrics import Metrics
 from trivium.v1 import generator_pb2 as messages
 from trivium.v1 import generator_pb2_grpc as rpc
@@ -93,13 +94,13 @@ async def server(service: ScriptedService) -> AsyncIterator[tuple[grpc.aio.Serve
 
 @pytest.fixture
 async def channel(server: tuple[grpc.aio.Server, int]) -> AsyncIterator[grpc.aio.Channel]:
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{server[1]}", interceptors=client_interceptors()) as channel:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server[1]}") as channel:
         yield channel
 
 
 @pytest.fixture
 def stub(channel: grpc.aio.Channel) -> Stub:
-    return rpc.GeneratorServiceStub(channel)
+    return rpc.GeneratorServiceStub(traced(channel))
 
 
 async def call(stub: Stub, question: str, timeout: float | None = None) -> messages.CountTokensResponse:
@@ -223,21 +224,22 @@ async def test_a_server_that_stops_ends_both_spans(
 
 
 async def test_a_server_that_is_not_there_ends_the_client_span() -> None:
-    async with grpc.aio.insecure_channel("127.0.0.1:1", interceptors=client_interceptors()) as channel:
+    async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
         with pytest.raises(grpc.aio.AioRpcError):
-            await call(rpc.GeneratorServiceStub(channel), "fine", timeout=2)
+            await call(rpc.GeneratorServiceStub(traced(channel)), "fine", timeout=2)
     (span,) = await ended(1)
     assert (span.attributes or {})["rpc.response.status_code"] == "UNAVAILABLE"
 
 
-async def test_every_reply_carries_the_trace_id(stub: Stub) -> None:
+async def test_every_reply_carries_the_trace_id(channel: grpc.aio.Channel) -> None:
+    stub: Stub = rpc.GeneratorServiceStub(channel)
     fine = stub.CountTokens(messages.CountTokensRequest(texts=["fine"]))
     await fine
     trailers = dict(await fine.trailing_metadata())
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call(stub, "invalid")
     of_error = dict(raised.value.trailing_metadata())
-    server = [span for span in await ended(4) if span.kind is trace.SpanKind.SERVER]
+    server = [span for span in await ended() if span.kind is trace.SpanKind.SERVER]
     expected = [trace.format_trace_id(span.context.trace_id) for span in server if span.context]
     assert [trailers["trace_id"], of_error["trace_id"]] == expected
 
