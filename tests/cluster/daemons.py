@@ -58,11 +58,6 @@ def stop(name: str, patience_s: float = 15) -> None:
     _pid_file(name).unlink()
 
 
-def is_known(name: str) -> bool:
-    """Whether `start` started it and `stop` has not ended it."""
-    return _pid_file(name).exists()
-
-
 def wait_for(what: str, *command: str | Path, seconds: float = 60) -> None:
     """Until the command succeeds."""
 

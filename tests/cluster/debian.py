@@ -16,6 +16,7 @@ _PACKAGE_BY_PROGRAM = {
     "promtool": "prometheus",
     "debootstrap": "debootstrap",
     "nsenter": "util-linux",
+    "pkill": "procps",
     "openssl": "openssl",
     "gcc": "gcc libc6-dev",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -65,13 +65,10 @@ def bring_up() -> None:
 
 
 def tear_down() -> None:
-    """End them, every container and every mount of theirs."""
-    daemons.stop("kubelet")
-    daemons.stop("kube-proxy")
-    if daemons.is_known("containerd"):
-        _kill_containers()
-    daemons.stop("containerd")
-    _kill_shims()
+    """End them, every container and every mount of theirs, also where some have ended by themselves."""
+    for name in ("kubelet", "kube-proxy", "containerd"):
+        daemons.stop(name)
+    _kill_containers()
     for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
         if line.split()[1].startswith(f"{STATE}/"):
             run("umount", "-l", line.split()[1])
@@ -143,22 +140,15 @@ def _make_pause() -> None:
 
 
 def _kill_containers() -> None:
-    tasks = images.ctr("tasks", "ls", "-q").split()
-    for task in tasks:
-        with suppress(RuntimeError):  # ended by itself
-            images.ctr("tasks", "kill", "-s", "KILL", task)
-    time.sleep(1)
-    for task in tasks:
-        with suppress(RuntimeError):
-            images.ctr("tasks", "rm", "-f", task)
+    """Each container's first process, with which the others end, and its shim.
 
-
-def _kill_shims() -> None:
-    """Only ours: their command lines carry this cluster's socket."""
+    Only ours: their shims' command lines carry this cluster's socket.
+    """
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(FileNotFoundError, ProcessLookupError):
             words = path.read_bytes()
             if b"containerd-shim" in words and str(CONTAINERD_SOCKET).encode() in words:
+                subprocess.run(["pkill", "-KILL", "--parent", path.parent.name])
                 os.kill(int(path.parent.name), signal.SIGKILL)
 
 
