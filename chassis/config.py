@@ -92,7 +92,7 @@ class ServerConfig:
     """OTLP receiver for spans over gRPC: `http://host:port`. Empty exports none."""
 
     trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of traces that begin here and are recorded. A caller's decision is kept."""
+    """Share of traces that begin here and are recorded: none without `otlp_endpoint`. A caller's decision is kept."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe log line that is written."""

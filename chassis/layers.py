@@ -55,12 +55,12 @@ class Layers:
             graph.model(row, encoder.config.hidden_size), options, providers=["CPUExecutionProvider"]
         )
 
-    def run(self, row: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+    def run(self, row: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
         """The last states, (tokens, dimension), of texts of these lengths that follow each other in `row`."""
-        spread, gathered, mask = _places(np.asarray(lengths))
-        inputs = {"row": row.numpy(), "spread": spread, "gathered": gathered, "mask": mask}
-        (states,) = self._session.run(None, inputs)
-        return torch.from_numpy(states)
+        spread, gathered, mask = _places(lengths)
+        inputs = {"row": row, "spread": spread, "gathered": gathered, "mask": mask}
+        states: NDArray[np.float32] = self._session.run(None, inputs)[0]
+        return states
 
 
 def _places(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:

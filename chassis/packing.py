@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import flash_attention_mask
@@ -65,31 +67,43 @@ class PackedEncoder(torch.nn.Module):
         """
         num_texts, longest, _ = hidden_states.shape
         if attention_mask is None:
-            row = self._run(hidden_states.flatten(0, 1), [longest] * num_texts, options)
-            return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=row.view_as(hidden_states))
-        is_read = attention_mask.bool()
-        lengths = is_read.sum(1)
-        states = torch.zeros_like(hidden_states)
-        for texts in _near_lengths(lengths):
-            row = self._run(hidden_states[texts][is_read[texts]], lengths[texts].tolist(), options)
-            part = torch.zeros_like(states[texts])
-            part[is_read[texts]] = row
-            states[texts] = part
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=states)
-
-    def _run(self, row: torch.Tensor, lengths: Sequence[int], options: dict[str, Any]) -> torch.Tensor:
+            attention_mask = torch.ones(num_texts, longest)
+        places, lengths = _places(attention_mask.numpy())
+        flat = hidden_states.flatten(0, 1)
         if self.layers is not None:
-            return self.layers.run(row, lengths)
-        assert self.encoder is not None
-        states: torch.Tensor = self.encoder(row.unsqueeze(0), lengths=lengths, **options).last_hidden_state[0]
-        return states
+            states = torch.from_numpy(_through(self.layers, flat.numpy(), places, lengths))
+        else:
+            assert self.encoder is not None
+            row = flat[torch.from_numpy(places)].unsqueeze(0)
+            row = self.encoder(row, lengths=lengths.tolist(), **options).last_hidden_state[0]
+            states = torch.zeros_like(flat).index_copy_(0, torch.from_numpy(places), row)
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=states.view_as(hidden_states))
 
 
-def _near_lengths(lengths: torch.Tensor) -> list[torch.Tensor]:
-    """The texts, by number, in groups of like lengths: attention in ONNX Runtime pads a group to its longest."""
-    order = lengths.argsort()
-    ends = lengths[order].cumsum(0) // GROUP_TOKENS
-    return [texts for texts in torch.split(order, torch.bincount(ends).tolist()) if len(texts)]
+def _places(attention_mask: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the tokens are among all places of (texts, longest), the shortest texts first; and how long each is."""
+    is_read = attention_mask.astype(bool)
+    order = is_read.sum(1).argsort(kind="stable")
+    texts, columns = np.nonzero(is_read[order])
+    return order[texts] * is_read.shape[1] + columns, is_read.sum(1)[order]
+
+
+def _through(
+    layers: Layers, flat: NDArray[np.float32], places: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """The states after the layers, in groups of like lengths: attention in ONNX Runtime pads a group to its longest.
+
+    In numpy, which holds Python's lock: letting go of it for each of a dozen short operations, as torch does, means
+    as many waits for an event loop that is busy.
+    """
+    row, states = flat[places], np.zeros_like(flat)
+    ends = lengths.cumsum()
+    groups = np.split(lengths, np.flatnonzero(np.diff(ends // GROUP_TOKENS)) + 1)
+    start = 0
+    for group in groups:
+        tokens = slice(start, start := start + int(group.sum()))
+        states[places[tokens]] = layers.run(row[tokens], group)
+    return states
 
 
 def attend(

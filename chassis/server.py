@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 LAG_INTERVAL_S = 0.25
 """How often the event loop's lag is measured, seconds."""
 
-SWITCH_INTERVAL_S = 0.0005
+SWITCH_INTERVAL_S = 0.0001
 """How long a Python thread may keep the others waiting. A model's thread takes the interpreter's lock some hundred
 times a batch: at Python's own 5 ms, an event loop that is busy refusing calls would stop it."""
 

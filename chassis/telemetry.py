@@ -27,12 +27,16 @@ NOISY_LOGGERS = ("httpx", "httpcore", "urllib3", "filelock", "sentence_transform
 
 
 def configure_tracing(name: str, replica: str, config: ServerConfig) -> TracerProvider:
-    """Make the global tracer of this process, exporting to `otlp_endpoint` where one is set."""
+    """Make the global tracer of this process, exporting to `otlp_endpoint` where one is set.
+
+    Without one, traces that begin here are not recorded (they have their ids all the same): nobody would see them.
+    """
+    ratio = config.trace_sample_ratio if config.otlp_endpoint else 0
     provider = TracerProvider(
         resource=Resource.create(
             {"service.namespace": "trivium", "service.name": name, "service.instance.id": replica}
         ),
-        sampler=ParentBased(TraceIdRatioBased(config.trace_sample_ratio)),
+        sampler=ParentBased(TraceIdRatioBased(ratio)),
         shutdown_on_exit=False,
     )
     if config.otlp_endpoint:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from trivium.v1.passage_pb2 import Candidate
 from trivium.v1.reranker_pb2 import RerankScore
@@ -11,21 +11,23 @@ RANK_DAMPING = 60
 """k of reciprocal rank fusion (Cormack et al., 2009)."""
 
 
-def blend(retrieved: Sequence[Candidate], reranked: Sequence[RerankScore], weight: float) -> list[Candidate]:
-    """The candidates in their final order, with the reranker's scores filled in.
+def blend(retrieved: Sequence[Candidate], reranked: Sequence[RerankScore], weight: float) -> Iterator[Candidate]:
+    """The candidates in their final order, with the reranker's scores filled in as they are drawn.
 
     Ordered by `weight / (60 + rerank rank) + (1 - weight) / (60 + retrieved rank)`, highest first; equal sums
     stay in retrieved order. Ranks and not scores, because the scores of different models share no scale. The
     retrieved rank is the place in `retrieved`: by fused score, or by the one leg's in DENSE and SPARSE mode.
     Both sequences are best first and hold the same passages.
     """
-    position_by_passage_id = {score.passage_id: position for position, score in enumerate(reranked)}
-    ordered: list[tuple[float, Candidate]] = []
-    for retrieved_rank, candidate in enumerate(retrieved, 1):
-        position = position_by_passage_id[candidate.passage.passage_id]
-        judged = _with_score(candidate, reranked[position], position + 1)
-        ordered.append((_reciprocal(position + 1, weight) + _reciprocal(retrieved_rank, 1 - weight), judged))
-    return [candidate for _, candidate in sorted(ordered, key=lambda pair: -pair[0])]
+    rank_by_passage_id = {score.passage_id: rank for rank, score in enumerate(reranked, 1)}
+    rerank_ranks = [rank_by_passage_id[candidate.passage.passage_id] for candidate in retrieved]
+    sums = [
+        _reciprocal(rerank_rank, weight) + _reciprocal(retrieved_rank, 1 - weight)
+        for retrieved_rank, rerank_rank in enumerate(rerank_ranks, 1)
+    ]
+    for place in sorted(range(len(sums)), key=sums.__getitem__, reverse=True):
+        rank = rerank_ranks[place]
+        yield _with_score(retrieved[place], reranked[rank - 1], rank)
 
 
 def _reciprocal(rank: int, weight: float) -> float:

@@ -55,10 +55,10 @@ class Batch:
 
     questions: Texts
     passages: Texts
-    rows_by_question: list[list[int]]
-    """For each question, the rows of its passages."""
-    weights_by_question: list[list[float]]
-    """For each question, the weights of its words."""
+    question_by_row: torch.Tensor
+    """(pairs,) int64: the row of each pair's question."""
+    weights: torch.Tensor
+    """(questions, longest) float32: of a question's words, together 1; 0 elsewhere, and where it has no words."""
     truncated_tokens_by_row: list[int]
 
     @property
@@ -104,31 +104,30 @@ class LateInteraction:
 
     def prepare(self, pairs: Sequence[Pair]) -> Batch:
         """Question and passage apart, the passage cut to what the encoder reads."""
-        rows_by_question: dict[str, list[int]] = {}
-        for row, pair in enumerate(pairs):
-            rows_by_question.setdefault(pair.question, []).append(row)
+        row_by_question = {question: row for row, question in enumerate(dict.fromkeys(pair.question for pair in pairs))}
         passages = self._tokenizer.split([pair.passage for pair in pairs])
         truncated = [cut(passage, self._room) for passage in passages]
-        questions = self._tokenizer.split(list(rows_by_question))
-        weights = [self._tokenizer.rarities(question) for question in questions]
-        return Batch(self._texts(questions), self._texts(passages), list(rows_by_question.values()), weights, truncated)
+        questions = self._tokenizer.split(list(row_by_question))
+        texts = self._texts(questions)
+        return Batch(
+            questions=texts,
+            passages=self._texts(passages),
+            question_by_row=torch.tensor([row_by_question[pair.question] for pair in pairs]),
+            weights=_spread([self._tokenizer.rarities(question) for question in questions], texts.is_word),
+            truncated_tokens_by_row=truncated,
+        )
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> list[Judgement]:
         """One judgement per pair. A pair's logit does not depend on the others (within 1e-5)."""
         questions, passages = self._encode(batch.questions), self._encode(batch.passages)
-        logits = torch.empty(len(batch.truncated_tokens_by_row), device=self._device)
-        evidence = torch.empty_like(logits)
-        num_tokens = list(batch.passages.num_tokens_by_row)
-        for number, rows in enumerate(batch.rows_by_question):
-            words = questions.tokens[number][questions.is_word[number]]
-            weights = torch.tensor(batch.weights_by_question[number], device=self._device)
-            similarities = max_similarities(words, passages.tokens[rows], passages.is_word[rows])
-            cosines = COSINE_WEIGHT * (passages.pooled[rows] @ questions.pooled[number])
-            logits[rows] = mean(similarities, weights) + cosines
-            evidence[rows] = soft_minimum(similarities, weights) + cosines
-            num_tokens[rows[0]] += batch.questions.num_tokens_by_row[number]
-        scores = zip(logits.tolist(), evidence.tolist(), num_tokens, batch.truncated_tokens_by_row, strict=True)
+        question_by_row = batch.question_by_row.to(self._device)
+        weights = batch.weights.to(self._device)[question_by_row]
+        similarities = max_similarities(questions.tokens[question_by_row], passages.tokens, passages.is_word)
+        cosines = COSINE_WEIGHT * (questions.pooled[question_by_row] * passages.pooled).sum(1)
+        logits = mean(similarities, weights) + cosines
+        evidence = soft_minimum(similarities, weights) + cosines
+        scores = zip(logits.tolist(), evidence.tolist(), _num_tokens(batch), batch.truncated_tokens_by_row, strict=True)
         return [Judgement(*score) for score in scores]
 
     def _texts(self, texts: Sequence[Encoding]) -> Texts:
@@ -144,26 +143,41 @@ class LateInteraction:
         return Vectors(normalize(states, dim=2), texts.is_word.to(self._device), normalize(pooled, dim=1))
 
 
-def max_similarities(words: torch.Tensor, passages: torch.Tensor, is_word: torch.Tensor) -> torch.Tensor:
-    """For each passage and each of the question's words, the best similarity that one of the passage's words has.
+def _spread(weights_by_question: Sequence[Sequence[float]], is_word: torch.Tensor) -> torch.Tensor:
+    """Weights at the places of the words, made to sum to 1."""
+    spread = torch.zeros(is_word.shape)
+    spread[is_word] = torch.tensor([weight for weights in weights_by_question for weight in weights])
+    return normalize(spread, p=1, dim=1)
 
-    `words` is (question words, dimension), `passages` (passages, longest, dimension), `is_word` (passages,
-    longest) bool; all vectors at unit length. Returns (passages, question words).
+
+def _num_tokens(batch: Batch) -> list[int]:
+    """What reading each pair took: a question that several pairs share counts with the first of them."""
+    unread = dict(enumerate(batch.questions.num_tokens_by_row))
+    return [
+        num_tokens + unread.pop(question, 0)
+        for num_tokens, question in zip(batch.passages.num_tokens_by_row, batch.question_by_row.tolist(), strict=True)
+    ]
+
+
+def max_similarities(questions: torch.Tensor, passages: torch.Tensor, is_word: torch.Tensor) -> torch.Tensor:
+    """For each pair and each token of its question, the best similarity that one of the passage's words has.
+
+    `questions` is (pairs, longest question, dimension), `passages` (pairs, longest passage, dimension), `is_word`
+    (pairs, longest passage) bool; all vectors at unit length. Returns (pairs, longest question).
     """
-    similarities = words @ passages.transpose(1, 2)
+    similarities = questions @ passages.transpose(1, 2)
     return similarities.masked_fill(~is_word.unsqueeze(1), LEAST_SIMILARITY).amax(2)
 
 
 def mean(similarities: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Over the question's words: `similarities` is (passages, words), `weights` (words,) above 0; (passages,)."""
-    if not len(weights):
-        return similarities.new_full((len(similarities),), LEAST_SIMILARITY)
-    return similarities @ (weights / weights.sum())
+    """Over the questions' words: both (pairs, longest question), weights as in `Batch`; (pairs,)."""
+    return _least_without_words((similarities * weights).sum(1), weights)
 
 
 def soft_minimum(similarities: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Between the weighted mean and the minimum over the question's words, shapes as in `mean`."""
-    if not len(weights):
-        return similarities.new_full((len(similarities),), LEAST_SIMILARITY)
-    shares = torch.log(weights / weights.sum())
-    return -torch.logsumexp(shares - SHARPNESS * similarities, dim=1) / SHARPNESS
+    """Between the weighted mean and the minimum over the questions' words, shapes as in `mean`."""
+    return _least_without_words(-torch.logsumexp(weights.log() - SHARPNESS * similarities, dim=1) / SHARPNESS, weights)
+
+
+def _least_without_words(scores: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    return scores.where(weights.any(1), LEAST_SIMILARITY)

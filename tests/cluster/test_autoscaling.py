@@ -21,7 +21,7 @@ OFFERED_S = 45
 
 STEADY_S = 300
 
-STABILISATION_S = 60
+STABILISATION_S = 30
 """Less than production's five minutes, which would be waited for."""
 
 SETTLING_S = 2 * STABILISATION_S

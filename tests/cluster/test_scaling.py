@@ -18,7 +18,7 @@ pytestmark = pytest.mark.steady
 FOUND_WITHIN_S = 10
 """From Ready to the first answer: DNS's 5 s, the 2 s that a connection lives, and the 1 s between look-ups."""
 
-WATCHED_S = 15
+WATCHED_S = 12
 
 
 @pytest.mark.parametrize(("stage", "replicas"), [("reranker", 3), ("retriever", 2), ("generator", 2)])

@@ -50,7 +50,7 @@ def test_every_service_is_upgraded_in_turn_and_rolled_back_without_a_failure(pai
         assert not before & {one for process in STAGES for one in uids(pairs, process)}
         assert {setting(pairs, process) for process in STAGES} == {"2048"}
     # What two cores carry beside eight processes that start is less than they carry afterwards.
-    with questions(pairs, unary_rps=5, stream_rps=0.6, candidates=2) as after:
+    with questions(pairs, unary_rps=6, stream_rps=0.7, candidates=2) as after:
         wait_until("900 unary answers", lambda: len(seen.of("unary") + after.of("unary")) >= 900, timeout_s=400)
     print(seen.line(), after.line(), sep="\n")
     assert seen.failed + after.failed == []
@@ -69,7 +69,7 @@ def test_a_pod_deleted_with_force_costs_no_answer(pairs: Release, process: str) 
             assert victim in seen.shares(process, 0, time.time()), "the pod to be killed was idle"
         pairs.kubectl("delete", "pod", victim, "--force", "--grace-period=0")
         killed_at = time.time()
-        seen.wait_for_more(60)
+        seen.wait_for_more(40)
     print(seen.line())
     assert seen.failed == []
     if process != "gateway":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +23,7 @@ def judged(passage_ids: Sequence[str]) -> list[RerankScore]:
     return [RerankScore(passage_id=passage_id, logit=-place) for place, passage_id in enumerate(passage_ids)]
 
 
-def ids(candidates: Sequence[Candidate]) -> list[str]:
+def ids(candidates: Iterable[Candidate]) -> list[str]:
     return [candidate.passage.passage_id for candidate in candidates]
 
 
