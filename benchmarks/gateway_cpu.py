@@ -22,23 +22,33 @@ CALLS = 20
 
 
 def gateway(scale: Scale, bare: Floors, dtype: str, folder: Path) -> Figure:
-    """CPU seconds a question ÷ those of a relay of the same bytes, stages answering at once."""
+    """CPU seconds a question ÷ those of a relay with three unary calls, stages answering at once.
+
+    Beside it, for what gRPC itself takes of the rest: a relay of the gateway's own calls, bytes and stream.
+    """
     request = gateway_pb2.AnswerRequest(question=workload.QUESTION).SerializeToString()
     count = CALLS * scale.num_alone
     with (
         running("benchmarks.ready_stages") as (_, stages),
         running("benchmarks.echo") as (_, echo),
         running("benchmarks.echo", echo) as (relay, relay_address),
+        running("benchmarks.ready_stages", stages) as (same, same_address),
         serving(folder, dtype, "gateway", settings={f"{stage}_ADDRESS": stages for stage in STAGE_NAMES}) as processes,
     ):
-        ratios, ours, theirs = [], [], []
+        ratios, ours, theirs, sames = [], [], [], []
         for _ in range(scale.rounds):
             theirs.append(asyncio.run(_cpu_ms(relay.pid, relay_address, RELAY, request, count)))
+            sames.append(asyncio.run(_cpu_ms(same.pid, same_address, RELAY, request, count)))
             ours.append(
                 asyncio.run(_cpu_ms(processes.all[0].pid, processes.address_of("gateway"), ANSWER, request, count))
             )
             ratios.append(ours[-1] / theirs[-1])
-    details = {"gateway_cpu_ms": spread(ours), "relay_cpu_ms": spread(theirs)}
+    details = {
+        "gateway_cpu_ms": spread(ours),
+        "relay_cpu_ms": spread(theirs),
+        "relay_of_same_calls_cpu_ms": spread(sames),
+        "gateway_over_same_calls": spread([mine / same for mine, same in zip(ours, sames, strict=True)]),
+    }
     return Figure("gateway-cpu", spread(ratios), 2.0, is_floor=False, details=details)
 
 
