@@ -1,19 +1,19 @@
 """Three stages that answer at once, with what real ones answer: `python -m benchmarks.ready_stages ADDRESS`.
 
-With the address of such stages as a second argument, `/floor.Echo/Relay` asks them what a gateway asks, and passes on
-bytes that it never looks into.
+With the address of such a process as a second argument it serves `/floor.Echo/Relay` instead, which asks those stages
+what a gateway asks and looks into none of the bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
 
 from benchmarks import echo, workload
+from benchmarks.stage_loads import RERANK, RETRIEVE
 from trivium.v1 import gateway_pb2, generator_pb2, passage_pb2, reranker_pb2, retriever_pb2
 
 NUM_CANDIDATES = 30
@@ -22,23 +22,35 @@ NUM_CANDIDATES = 30
 TOP_K = 5
 """Sources of an answer, unless told otherwise."""
 
-METHODS = {
-    "trivium.v1.RetrieverService": "Retrieve",
-    "trivium.v1.RerankerService": "Rerank",
-    "trivium.v1.GeneratorService": "Generate",
-}
+GENERATE = "/trivium.v1.GeneratorService/Generate"
+
+
+def passages() -> list[passage_pb2.Passage]:
+    """Thirty, with their text."""
+    return [
+        passage_pb2.Passage(passage_id=str(number), document_id="one", title="One", text=text)
+        for number, text in enumerate(workload.texts(NUM_CANDIDATES), 1)
+    ]
 
 
 def retrieved() -> bytes:
-    """Thirty candidates with their text."""
+    """All of them as candidates."""
     candidates = [
         passage_pb2.Candidate(
-            passage=passage_pb2.Passage(passage_id=str(number), document_id="one", title="One", text=text),
-            scores=passage_pb2.Scores(fused_score=1 / (60 + number), fused_rank=number),
+            passage=passage, scores=passage_pb2.Scores(fused_score=1 / (60 + number), fused_rank=number)
         )
-        for number, text in enumerate(workload.texts(NUM_CANDIDATES), 1)
+        for number, passage in enumerate(passages(), 1)
     ]
     return retriever_pb2.RetrieveResponse(candidates=candidates, index_version=1).SerializeToString()
+
+
+def to_rerank() -> bytes:
+    """The request that makes scores of them."""
+    candidates = [
+        reranker_pb2.RerankCandidate(passage_id=passage.passage_id, title=passage.title, text=passage.text)
+        for passage in passages()
+    ]
+    return reranker_pb2.RerankRequest(question=workload.QUESTION, candidates=candidates).SerializeToString()
 
 
 def reranked() -> bytes:
@@ -58,32 +70,20 @@ def generated() -> list[bytes]:
     return [one.SerializeToString() for one in (*deltas, finished)]
 
 
-def to_rerank() -> bytes:
-    """The request for those scores."""
-    candidates = [
-        reranker_pb2.RerankCandidate(passage_id=str(number), title="One", text=text)
-        for number, text in enumerate(workload.texts(NUM_CANDIDATES), 1)
-    ]
-    return reranker_pb2.RerankRequest(question=workload.QUESTION, candidates=candidates).SerializeToString()
-
-
 def to_generate() -> bytes:
-    """The request for that answer."""
-    found = retriever_pb2.RetrieveResponse.FromString(retrieved())
-    passages = [candidate.passage for candidate in found.candidates[:TOP_K]]
-    return generator_pb2.GenerateRequest(question=workload.QUESTION, passages=passages).SerializeToString()
+    """The request that makes an answer of the first."""
+    request = generator_pb2.GenerateRequest(question=workload.QUESTION, passages=passages()[:TOP_K])
+    return request.SerializeToString()
 
 
 def answered() -> bytes:
     """What the caller gets."""
-    found = retriever_pb2.RetrieveResponse.FromString(retrieved())
-    sources = [gateway_pb2.Source(passage=candidate.passage) for candidate in found.candidates[:TOP_K]]
-    text = "".join(workload.texts(2))
-    return gateway_pb2.AnswerResponse(text=text, sources=sources).SerializeToString()
+    sources = [gateway_pb2.Source(passage=passage) for passage in passages()[:TOP_K]]
+    return gateway_pb2.AnswerResponse(text="".join(workload.texts(2)), sources=sources).SerializeToString()
 
 
-def handlers() -> Iterator[tuple[str, dict[str, Any]]]:
-    """The stages: service, and its methods."""
+def stages() -> dict[str, dict[str, Any]]:
+    """Each stage's one method."""
     found, scores, events = retrieved(), reranked(), generated()
 
     async def retrieve(request: bytes, context: Any) -> bytes:
@@ -96,22 +96,21 @@ def handlers() -> Iterator[tuple[str, dict[str, Any]]]:
         for event in events:
             yield event
 
-    behaviours: list[Any] = [
-        grpc.unary_unary_rpc_method_handler(retrieve),
-        grpc.unary_unary_rpc_method_handler(rerank),
-        grpc.unary_stream_rpc_method_handler(generate),
-    ]
-    for (service, method), behaviour in zip(METHODS.items(), behaviours, strict=True):
-        yield service, {method: behaviour}
+    handlers: dict[str, Any] = {
+        RETRIEVE: grpc.unary_unary_rpc_method_handler(retrieve),
+        RERANK: grpc.unary_unary_rpc_method_handler(rerank),
+        GENERATE: grpc.unary_stream_rpc_method_handler(generate),
+    }
+    names = {full_name: full_name.strip("/").split("/") for full_name in handlers}
+    return {service: {method: handlers[full_name]} for full_name, (service, method) in names.items()}
 
 
 def relay(behind: str) -> dict[str, Any]:
-    """The one method of a gateway that only passes on: the same calls with the same bytes."""
+    """The method of a gateway that only passes on: the same calls with the same bytes."""
     channel = grpc.aio.insecure_channel(behind)
-    full_names = [f"/{service}/{method}" for service, method in METHODS.items()]
-    retrieve: Any = channel.unary_unary(full_names[0])
-    rerank: Any = channel.unary_unary(full_names[1])
-    generate: Any = channel.unary_stream(full_names[2])
+    retrieve: Any = channel.unary_unary(RETRIEVE)
+    rerank: Any = channel.unary_unary(RERANK)
+    generate: Any = channel.unary_stream(GENERATE)
     rerank_request, generate_request, answer = to_rerank(), to_generate(), answered()
 
     async def pass_on(request: bytes, context: Any) -> bytes:
@@ -124,16 +123,10 @@ def relay(behind: str) -> dict[str, Any]:
     return {"Relay": grpc.unary_unary_rpc_method_handler(pass_on)}
 
 
-async def serve(address: str, behind: str) -> None:
-    """Until the process ends. `behind` is where a relay's calls go; empty: no relay."""
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    services = [(echo.NAME, relay(behind))] if behind else handlers()
-    for name, methods in services:
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
-    server.add_insecure_port(address)
-    await server.start()
-    await server.wait_for_termination()
+async def main(address: str, behind: str = "") -> None:
+    """Channels belong to the event loop on which they are opened."""
+    await echo.serve(address, {echo.NAME: relay(behind)} if behind else stages())
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""))
+    asyncio.run(main(*sys.argv[1:]))

@@ -34,7 +34,7 @@ ENCODERS = (BertEncoder, CamembertEncoder, ElectraEncoder, RobertaEncoder, XLMRo
 ATTENTION = "trivium-packed"
 
 GROUP_TOKENS = 512
-"""About so many go through the layers at once. More make no product of matrices faster on a CPU."""
+"""About so many go through ONNX Runtime at once. More make no product of matrices faster on a CPU."""
 
 
 def pack(model: PreTrainedModel) -> bool:
@@ -65,10 +65,8 @@ class PackedEncoder(torch.nn.Module):
 
         `attention_mask` is (texts, longest), or None where nothing is padded.
         """
-        num_texts, longest, _ = hidden_states.shape
-        if attention_mask is None:
-            attention_mask = torch.ones(num_texts, longest)
-        places, lengths = _places(attention_mask.numpy())
+        is_read = np.ones(hidden_states.shape[:2], bool) if attention_mask is None else attention_mask.bool().numpy()
+        places, lengths = _places(is_read)
         flat = hidden_states.flatten(0, 1)
         if self.layers is not None:
             states = torch.from_numpy(_through(self.layers, flat.numpy(), places, lengths))
@@ -80,12 +78,12 @@ class PackedEncoder(torch.nn.Module):
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=states.view_as(hidden_states))
 
 
-def _places(attention_mask: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _places(is_read: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where the tokens are among all places of (texts, longest), the shortest texts first; and how long each is."""
-    is_read = attention_mask.astype(bool)
-    order = is_read.sum(1).argsort(kind="stable")
+    lengths = is_read.sum(1)
+    order = lengths.argsort(kind="stable")
     texts, columns = np.nonzero(is_read[order])
-    return order[texts] * is_read.shape[1] + columns, is_read.sum(1)[order]
+    return order[texts] * is_read.shape[1] + columns, lengths[order]
 
 
 def _through(

@@ -76,8 +76,6 @@ class Vectors:
 
     tokens: torch.Tensor
     """(texts, longest, dimension)"""
-    is_word: torch.Tensor
-    """(texts, longest) bool"""
     pooled: torch.Tensor
     """(texts, dimension)"""
 
@@ -123,7 +121,8 @@ class LateInteraction:
         questions, passages = self._encode(batch.questions), self._encode(batch.passages)
         question_by_row = batch.question_by_row.to(self._device)
         weights = batch.weights.to(self._device)[question_by_row]
-        similarities = max_similarities(questions.tokens[question_by_row], passages.tokens, passages.is_word)
+        is_word = batch.passages.is_word.to(self._device)
+        similarities = max_similarities(questions.tokens[question_by_row], passages.tokens, is_word)
         cosines = COSINE_WEIGHT * (questions.pooled[question_by_row] * passages.pooled).sum(1)
         logits = mean(similarities, weights) + cosines
         evidence = soft_minimum(similarities, weights) + cosines
@@ -140,7 +139,7 @@ class LateInteraction:
         states = self._model(**inputs).last_hidden_state.float()
         is_read = inputs["attention_mask"].unsqueeze(2).to(states.dtype)
         pooled = (states * is_read).sum(1) / is_read.sum(1)
-        return Vectors(normalize(states, dim=2), texts.is_word.to(self._device), normalize(pooled, dim=1))
+        return Vectors(normalize(states, dim=2), normalize(pooled, dim=1))
 
 
 def _spread(weights_by_question: Sequence[Sequence[float]], is_word: torch.Tensor) -> torch.Tensor:
