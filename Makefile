@@ -67,7 +67,7 @@ compose: tools ## The five processes in containers on this machine, where Docker
 
 .venv/ready: .tools/uv/ready requirements/dev.txt
 	$(UV) venv --quiet --allow-existing --no-python-downloads --python $(PYTHON) .venv
-	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt
 	$(BIN)/python -c 'import sysconfig, pathlib; \
 		pathlib.Path(sysconfig.get_path("purelib"), "trivium.pth").write_text("$(CURDIR)\n$(CURDIR)/protos\n")'
 	touch $@

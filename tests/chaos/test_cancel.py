@@ -11,19 +11,13 @@ import grpc
 import pytest
 
 from tests.installation import Installation, metric
+from tests.waiting import wait_until
 from trivium.v1 import gateway_pb2, generator_pb2, passage_pb2, reranker_pb2, retriever_pb2
 
 pytestmark = [pytest.mark.chaos]
 
 LONG = "What becomes of a question that waits behind many others in the queue of a device? " * 12
 QUESTION = "What happens when the reranker is down?"
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 30) -> None:
-    give_up_at = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up_at, "not in time"
-        time.sleep(0.05)
 
 
 def retrieve(trivium: Installation, number: int) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ import pytest
 
 from cli.processes import Process
 from tests.installation import Installation
+from tests.waiting import wait_until
 from trivium.v1 import gateway_pb2, generator_pb2, retriever_pb2
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
@@ -77,16 +78,10 @@ def load(pairs: Installation, callers: int = 3) -> Iterator[Load]:
             thread.join()
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
-    give_up_at = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up_at, "not in time"
-        time.sleep(0.05)
-
-
-def restart(process: Process) -> None:
-    process.start()
-    wait_until(process.is_serving)
+def restart(pairs: Installation, *replicas: Process) -> None:
+    for replica in replicas:
+        replica.start()
+    pairs.processes.wait_until_serving()
 
 
 def test_stopping_one_of_two_replicas_of_each_stage_fails_no_question(pairs: Installation) -> None:
@@ -98,7 +93,7 @@ def test_stopping_one_of_two_replicas_of_each_stage_fails_no_question(pairs: Ins
             replica.terminate()
             assert replica.wait(30) == 0
             seen.wait_for_more(50)
-            restart(replica)
+            restart(pairs, replica)
         wait_until(lambda: seen.answered >= 320, timeout_s=240)
     assert seen.failed == []
     assert seen.answered >= 300
@@ -118,8 +113,7 @@ def test_a_killed_reranker_is_left_out_and_named(pairs: Installation) -> None:
         assert seen.degraded["DEGRADATION_RERANK_SKIPPED"] >= 15
         check_the_surviving_side(pairs, ask(pairs).report.trace_id)
     finally:
-        for replica in rerankers:
-            restart(replica)
+        restart(pairs, *rerankers)
     wait_until(lambda: not ask(pairs).report.degraded)
 
 
@@ -148,7 +142,7 @@ def test_a_generator_killed_in_mid_stream_does_not_cost_the_answer(pairs: Instal
         try:
             reply = answer.result()
         finally:
-            restart(victim)
+            restart(pairs, victim)
     (survivor,) = [process for process in generators if process is not victim]
     assert reply.text
     assert not reply.report.degraded
@@ -170,7 +164,7 @@ def test_a_stream_that_lost_its_generator_ends_with_an_error_and_not_with_silenc
         with pytest.raises(grpc.RpcError) as raised:
             kinds.update(event.WhichOneof("event") for event in events)
     finally:
-        restart(victim)
+        restart(pairs, victim)
     error: grpc.Call = raised.value  # type: ignore[assignment]
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert kinds["sources"] == 1

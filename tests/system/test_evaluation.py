@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from cli.system import clean_environment
 from services.reranker.calibration import load_calibration
 from tests.installation import ROOT, Installation, run_cli
 from tests.unit.judged_sets import CORPUS, write_set
+from tests.waiting import wait_until
 
 MEASURES = ("ndcg@10", "mrr@10", "recall@10", "recall@100")
 RANKINGS = ("dense", "bm25", "fused", "reranked")
@@ -120,7 +120,7 @@ def test_an_interrupted_evaluation_leaves_nothing(tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", INTERRUPTIBLE, *command(folder)[3:]]
     process = subprocess.Popen(arguments, env=environment(temporary), cwd=ROOT, stderr=subprocess.PIPE)
     try:
-        wait_for(lambda: bool(list(temporary.glob("trivium-eval-*/eval-*/log/*"))))
+        wait_until(lambda: list(temporary.glob("trivium-eval-*/eval-*/log/*")), timeout_s=600)
         assert list(started_with(temporary)), "it runs processes that must end"
         process.send_signal(signal.SIGINT)  # what Ctrl-C sends
         _, errors = process.communicate(timeout=60)
@@ -170,10 +170,3 @@ def started_with(temporary: Path) -> Iterator[int]:
                 yield int(path.parent.name)
         except OSError:  # another's, or gone
             continue
-
-
-def wait_for(is_so: Any, timeout_s: float = 600) -> None:
-    give_up_at = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.02)

@@ -4,13 +4,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cli.processes import Process, Processes, ProcessFailed
 from cli.system import System, free_ports
+from tests.waiting import wait_until
 
 PATIENCE_S = 60
 """For what a slow machine does in the end. Less than any bound whose work is tested."""
@@ -49,13 +49,6 @@ def dying(name: str, words: str) -> Process:
     return Process(name, command, dict(os.environ), health_address="127.0.0.1:1")
 
 
-def until(condition: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.05)
-
-
 def is_gone(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -91,7 +84,7 @@ def test_of_several_processes_the_one_that_does_not_serve_is_reported_after_the_
     try:
         for process in processes.all:
             process.start()
-        until(lambda: good.is_serving() and "listening" in mute.lines)
+        wait_until(lambda: good.is_serving() and "listening" in mute.lines)
         with pytest.raises(ProcessFailed, match=r"(?s)mute does not serve in time.*listening"):
             processes.wait_until_serving(5)
     finally:
