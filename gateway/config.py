@@ -62,5 +62,5 @@ class GatewayConfig(ServerConfig):
     max_candidates: Annotated[int, Field(ge=1)] = 1_000
     """Largest `num_candidates`. Not above the retriever's `max_top_k` and the reranker's `max_candidates`."""
 
-    rerank_weight: Annotated[float, Field(ge=0, le=1)] = 0.6
+    rerank_weight: Annotated[float, Field(ge=0, le=1)] = 0.55
     """Blend of reranked and retrieved order where a question names none: 1 is the reranker's alone."""

@@ -15,9 +15,9 @@ MAX_SENTENCES = 4
 
 OVERLAP_WEIGHT = 0.8
 """Of the question's words, weighted by rarity, that the sentence has; beside a similarity of up to 1."""
-RANK_WEIGHT = 0.3
+RANK_WEIGHT = 0.4
 """Of being in the best passage; a half, a third … of it in the next ones."""
-MIN_SHARE = 0.75
+MIN_SHARE = 0.65
 """A further sentence is quoted from this share of the best one's score on."""
 MAX_SIMILARITY = 0.85
 """Two sentences nearer than this say the same."""

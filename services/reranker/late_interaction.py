@@ -4,7 +4,7 @@ For question tokens q_1 … q_m and passage tokens p_1 … p_n, as the encoder's
 special tokens left out, and weights w_i that grow as a token is rarer (they sum to 1),
 
     s_i      = max_j ⟨q_i, p_j⟩
-    logit    = Σ_i w_i s_i + ½ ⟨q̄, p̄⟩
+    logit    = Σ_i w_i s_i + ¾ ⟨q̄, p̄⟩
     evidence = −⅙ log Σ_i w_i e^(−6 s_i) + ½ ⟨q̄, p̄⟩
 
 The first term of the logit is MaxSim (Khattab and Zaharia, ColBERT, 2020, arXiv:2004.12832) as a mean, so that long
@@ -14,7 +14,7 @@ however well it has the others, and so tells questions that a collection answers
 The second term of both is the cosine of the mean-pooled vectors q̄ and p̄ (special tokens included, as sentence
 encoders pool), for which such encoders were trained. Without words on either side the first term is the least, −1.
 
-`docs/quality.md` has the figures by which the formulas, ½ and 6 were chosen.
+`docs/quality.md` has the figures by which the formulas, ¾, ½ and 6 were chosen.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from chassis.tokens import estimate_tokens
 from services.reranker.pairs import Judgement, Pair, PairTokenizer, cut, num_positions
 
 LEAST_SIMILARITY = -1.0
-COSINE_WEIGHT = 0.5
+LOGIT_COSINE_WEIGHT = 0.75
+EVIDENCE_COSINE_WEIGHT = 0.5
 SHARPNESS = 6.0
 """Of the soft minimum. 0 would make it the mean, ∞ the minimum."""
 
@@ -123,9 +124,9 @@ class LateInteraction:
         weights = batch.weights.to(self._device)[question_by_row]
         is_word = batch.passages.is_word.to(self._device)
         similarities = max_similarities(questions.tokens[question_by_row], passages.tokens, is_word)
-        cosines = COSINE_WEIGHT * (questions.pooled[question_by_row] * passages.pooled).sum(1)
-        logits = mean(similarities, weights) + cosines
-        evidence = soft_minimum(similarities, weights) + cosines
+        cosines = (questions.pooled[question_by_row] * passages.pooled).sum(1)
+        logits = mean(similarities, weights) + LOGIT_COSINE_WEIGHT * cosines
+        evidence = soft_minimum(similarities, weights) + EVIDENCE_COSINE_WEIGHT * cosines
         scores = zip(logits.tolist(), evidence.tolist(), _num_tokens(batch), batch.truncated_tokens_by_row, strict=True)
         return [Judgement(*score) for score in scores]
 

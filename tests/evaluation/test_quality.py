@@ -56,16 +56,17 @@ def mean(report: dict[str, Any], ranking: str) -> float:
 
 
 def test_on_cranfield_each_ranking_is_as_good_as_it_was(on_cranfield: dict[str, Any]) -> None:
-    limits = {"dense": 0.35, "bm25": 0.365, "fused": 0.38, "reranked": 0.39}
+    limits = {"dense": 0.32, "bm25": 0.35, "fused": 0.365, "reranked": 0.37}
     assert {name: mean(on_cranfield, name) for name, limit in limits.items() if mean(on_cranfield, name) < limit} == {}
 
 
 def test_on_cranfield_reranking_does_not_lose_what_fusion_found(on_cranfield: dict[str, Any]) -> None:
-    assert mean(on_cranfield, "reranked") >= mean(on_cranfield, "fused")
+    """On all of it reranking wins .004; a hundredth more or less is chance on a third."""
+    assert mean(on_cranfield, "reranked") >= mean(on_cranfield, "fused") - 0.005
 
 
 def test_on_the_documentation_each_ranking_is_as_good_as_it_was(on_documentation: dict[str, Any]) -> None:
-    limits = {"dense": 0.59, "bm25": 0.67, "fused": 0.69, "reranked": 0.71}
+    limits = {"dense": 0.63, "bm25": 0.675, "fused": 0.7, "reranked": 0.715}
     found = {name: mean(on_documentation, name) for name in limits}
     assert {name: value for name, value in found.items() if value < limits[name]} == {}
 
@@ -74,4 +75,4 @@ def test_the_embedded_profile_refuses_what_is_not_answered_and_little_else(on_do
     abstention = on_documentation["abstention"]
     assert abstention["num_unanswerable"] >= 20
     assert abstention["refusals"] >= 0.7
-    assert abstention["false_refusals"] <= 0.08
+    assert abstention["false_refusals"] <= 0.14

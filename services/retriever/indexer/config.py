@@ -30,6 +30,6 @@ class IndexerConfig(EncoderConfig):
     max_deadline_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 86_400.0
     """Seconds to which a longer deadline is cut."""
 
-    max_passage_tokens: Annotated[int, Field(ge=16)] = 200
+    max_passage_tokens: Annotated[int, Field(ge=16)] = 128
     """Tokens of a passage with its title and headings, or fewer where the encoder reads fewer. Part of what makes
     passages: after a change documents are to be ingested again."""
