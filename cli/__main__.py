@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from cli.collection_app import app as collection
+from cli.options import Collection, Gateway, Indexer, Json, Timeout, TopK, console_for, failures_shown
 
+if TYPE_CHECKING:
     from trivium.v1 import gateway_pb2
 
 app = typer.Typer(
@@ -22,13 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Gateway = Annotated[str, typer.Option(help="The gateway's gRPC address.", envvar="TRIVIUM_GATEWAY")]
-Indexer = Annotated[str, typer.Option(help="The indexer's gRPC address.", envvar="TRIVIUM_INDEXER")]
-Collection = Annotated[str, typer.Option(help="The collection's name.")]
-TopK = Annotated[int | None, typer.Option(help="How many passages are kept. [default: 5]", min=1, max=100)]
-Timeout = Annotated[float, typer.Option(help="Seconds the whole question may take.", min=0.001)]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+app.add_typer(collection, name="collection")
 
 TLS_CERTIFICATE, TLS_KEY, TLS_CA = (f"TRIVIUM_TLS_{name}_PATH" for name in ("CERTIFICATE", "KEY", "CA"))
 """Whoever opens a channel reads them (cli/connection.py). The options below are other names for them."""
@@ -77,7 +70,7 @@ def up(
         otlp_endpoint=otlp,
         reflection=True,
     )
-    with _failures_shown():
+    with failures_shown():
         raise typer.Exit(0 if up(system, Console()) else 1)
 
 
@@ -99,12 +92,16 @@ def ingest(
         list[str] | None, typer.Option(help="CSV, JSON Lines: a field with text; may be repeated, then a section each.")
     ] = None,
     uri_field: Annotated[str, typer.Option(help="CSV, JSON Lines: the field with the address to open.")] = "",
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Delete every document of the collection that was not read.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Store documents and publish them.
 
     A file that cannot be stored is named with its reason, and the rest go on; the exit status is then 1. Only
-    documents that differ from what the collection holds are sent.
+    documents that differ from what the collection holds are sent. When a file could not be read, or nothing was,
+    --prune deletes nothing.
     """
     from cli.ingest import ingest
     from cli.reading.read import ReadOptions
@@ -113,8 +110,9 @@ def ingest(
     options = ReadOptions(
         id_field=id_field, title_field=title_field, text_fields=tuple(text_field or ()), uri_field=uri_field
     )
-    with _failures_shown(json):
-        raise typer.Exit(0 if ingest(Upload(indexer, collection, language, wait), paths, options, json) else 1)
+    with failures_shown(json):
+        target = Upload(indexer, collection, language, wait, prune)
+        raise typer.Exit(0 if ingest(target, paths, options, json) else 1)
 
 
 @app.command()
@@ -131,7 +129,7 @@ def ask(
 
     from cli.ask import as_json, ask
 
-    with _failures_shown(json):
+    with failures_shown(json):
         console = Console(quiet=json)
         answer = ask(gateway, question, _search_options(collection, top_k), timeout, console)
     if json:
@@ -153,7 +151,7 @@ def search(
     from cli.ask import as_json
     from cli.search import search, show
 
-    with _failures_shown(json):
+    with failures_shown(json):
         response = search(gateway, question, _search_options(collection, top_k), timeout)
     if json:
         print(as_json(response))
@@ -171,7 +169,7 @@ def demo() -> None:
 
     from cli.demo import DOCUMENTS, QUESTIONS, demo
 
-    with _failures_shown():
+    with failures_shown():
         raise typer.Exit(0 if demo(DOCUMENTS, QUESTIONS, Console()) else 1)
 
 
@@ -205,7 +203,7 @@ def doctor(
         "indexer": indexer,
     }
     order = Order(addresses, question, expect_source, collection, timeout, answer_timeout)
-    raise typer.Exit(0 if doctor(order, _console(json), json) else 1)
+    raise typer.Exit(0 if doctor(order, console_for(json), json) else 1)
 
 
 @app.command()
@@ -232,8 +230,8 @@ def load(
 
     asked = Load(gateway, question, rps, duration, timeout, collection, top_k, connections)
     limits = Limits(max_error_share, max_p50_ms, max_p99_ms)
-    with _failures_shown(json):
-        raise typer.Exit(0 if load(asked, limits, _console(json), json) else 1)
+    with failures_shown(json):
+        raise typer.Exit(0 if load(asked, limits, console_for(json), json) else 1)
 
 
 @app.command("eval")
@@ -276,9 +274,9 @@ def evaluate(
 
     if (path is None) == (compare is None):
         raise typer.BadParameter("either DIR or --compare A.json B.json")
-    with _failures_shown(json):
+    with failures_shown(json):
         if compare:
-            command.compare(*compare, _console(json), json)
+            command.compare(*compare, console_for(json), json)
         elif path:
             place = command.Place(gateway, indexer, data, device, max_passages)
             settings = Settings(num_candidates, concurrency, timeout, language)
@@ -287,45 +285,13 @@ def evaluate(
                 if calibrate
                 else None
             )
-            command.run(path, place, settings, order, _console(json), json)
-
-
-def _console(json: bool) -> Console:
-    """For a report. A log has no width of its own: lines of 120 characters there."""
-    from rich.console import Console
-
-    console = Console(quiet=json)
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(quiet=json, width=120)
+            command.run(path, place, settings, order, console_for(json), json)
 
 
 def _search_options(collection: str, top_k: int | None) -> gateway_pb2.SearchOptions:
     from trivium.v1 import gateway_pb2
 
     return gateway_pb2.SearchOptions(collection=collection, top_k=top_k)
-
-
-@contextmanager
-def _failures_shown(json: bool = False) -> Iterator[None]:
-    """Print what went wrong in one line on standard error, or as the one JSON object, and exit with 1."""
-    from chassis.config import ConfigError
-    from cli.connection import CallFailed
-    from cli.evaluation.failure import EvaluationFailed
-    from cli.ghz import LoadFailed
-    from cli.processes import ProcessFailed
-
-    try:
-        yield
-    except CallFailed as error:
-        if json:
-            from json import dumps
-
-            print(dumps(error.refusal.to_dict(), ensure_ascii=False))
-        else:
-            typer.secho(str(error), fg="red", err=True)
-        raise typer.Exit(1) from None
-    except (ConfigError, EvaluationFailed, LoadFailed, ProcessFailed) as error:
-        typer.secho(str(error), fg="red", err=True)
-        raise typer.Exit(1) from None
 
 
 if __name__ == "__main__":

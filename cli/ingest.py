@@ -42,6 +42,9 @@ def show(summary: Summary, console: Console) -> None:
         line = f"[yellow]near-duplicate[/] {escape(one.path)}: says nearly what {escape(one.nearly_equals)} says"
         console.print(line, soft_wrap=True, highlight=False)
     console.print(_table(summary))
+    if summary.num_unpruned:
+        reason = "a file could not be read" if summary.is_any_unread else "nothing was read"
+        console.print(f"[yellow]{summary.num_unpruned:,} documents were not pruned[/]: {reason}", highlight=False)
     if summary.index_version:
         console.print(
             f"collection [bold]{summary.collection}[/] is published as version {summary.index_version}: "
@@ -59,6 +62,8 @@ def _table(summary: Summary) -> Table:
     table.add_row(Text("documents", style="bold"), counts)
     if summary.num_passages:
         table.add_row(Text("passages", style="bold"), f"{summary.num_passages:,} new")
+    if summary.num_deleted:
+        table.add_row(Text("pruned", style="bold"), f"{summary.num_deleted:,} documents")
     if summary.languages:
         table.add_row(Text("languages", style="bold"), _by_count(summary.languages))
     if summary.dropped:

@@ -39,6 +39,12 @@ class Summary:
     """Files of which every document is stored or rejected. An archive is one."""
     num_passages: int = 0
     """Passages of the documents that were created and updated."""
+    is_any_unread: bool = False
+    """Some file, or a part of one, gave no document."""
+    num_deleted: int = 0
+    """Documents that were pruned: the collection held them, and they were not among those read."""
+    num_unpruned: int = 0
+    """Documents that stayed because a file could not be read or nothing was accepted: that file's may be among them."""
     is_publishing: bool = False
     """Every file is done."""
     index_version: int = 0
@@ -70,6 +76,8 @@ class Summary:
             **{name: self.outcomes[name] for name in OUTCOMES},
             "num_files": self.num_files,
             "num_passages": self.num_passages,
+            "num_deleted": self.num_deleted,
+            "num_unpruned": self.num_unpruned,
             "index_version": self.index_version,
             "num_published_documents": self.num_published_documents,
             "num_published_passages": self.num_published_passages,

@@ -10,13 +10,11 @@ from typing import Any, Protocol
 
 import grpc
 
+from cli.collection import TIMEOUT_S, delete_all
 from cli.connection import calling, open_channel, wait_until_serving
 from cli.reading.read import Reading
 from cli.summary import NearDuplicate, Summary
 from trivium.v1 import indexer_pb2, indexer_pb2_grpc
-
-TIMEOUT_S = 86_400.0
-"""For each call: an ingest may take hours. The indexer cuts it to its own longest deadline."""
 
 OnProgress = Callable[[Summary], None]
 
@@ -39,10 +37,12 @@ class Upload:
     """That of a new collection (default `en`); for one that exists it must be the same."""
     wait_s: float = 0.0
     """Seconds to wait for an indexer that does not serve yet."""
+    prune: bool = False
+    """Documents that the collection holds and nobody read are deleted."""
 
 
 def upload(target: Upload, readings: Iterable[Reading], comparison: Comparison, on_progress: OnProgress) -> Summary:
-    """Store every document that the collection does not hold as it is, and publish.
+    """Store every document that the collection does not hold as it is, prune where that is wanted, and publish.
 
     What is refused is in the summary and the rest go on. Raises CallFailed when the indexer cannot be reached
     or refuses the whole.
@@ -53,12 +53,23 @@ def upload(target: Upload, readings: Iterable[Reading], comparison: Comparison, 
     with calling("indexer", target.address), open_channel(target.address) as channel:
         stub = indexer_pb2_grpc.IndexerServiceStub(channel)
         _ensure_collection(stub, target)
-        _Transfer(stub, summary, comparison, on_progress).send(readings)
+        transfer = _Transfer(stub, summary, comparison, on_progress)
+        transfer.send(readings)
+        if target.prune:
+            _prune(stub, summary, transfer.unread_ids())
         if summary.is_any_accepted:
             summary.is_publishing = True
             on_progress(summary)
             _publish(stub, summary)
     return summary
+
+
+def _prune(stub: indexer_pb2_grpc.IndexerServiceStub, summary: Summary, unread_ids: list[str]) -> None:
+    """What could not be read may be among them: then, and where there was nothing to read, all of them stay."""
+    if summary.is_any_unread or not summary.is_any_accepted:
+        summary.num_unpruned = len(unread_ids)
+    else:
+        summary.num_deleted = delete_all(stub, summary.collection, unread_ids)
 
 
 def content_hash(document: indexer_pb2.Document) -> bytes:
@@ -135,6 +146,10 @@ class _Transfer:
                 self._note(response)
                 self._on_progress(self._summary)
 
+    def unread_ids(self) -> list[str]:
+        """Of what the collection holds and this transfer did not read."""
+        return sorted(self._hash_by_id.keys() - self._name_by_id.keys())
+
     def _requests(self, readings: Iterable[Reading]) -> Iterator[indexer_pb2.UpsertDocumentsRequest]:
         file = _File()
         for reading in readings:
@@ -156,6 +171,7 @@ class _Transfer:
         """Otherwise it is counted: rejected or unchanged."""
         document = reading.document
         if document is None:
+            self._summary.is_any_unread = True
             self._summary.reject(reading.name, reading.reason)
             return False
         document_id, digest = document.document_id, content_hash(document)

@@ -92,7 +92,7 @@ class Collection:
         durable.sync_directory(self.path.parent)
 
     def _make(self, settings: Settings) -> None:
-        beside = self.path.with_name(f".{self.name}.partial")
+        beside = durable.partial(self.path)
         for directory in (beside / "log", beside / "versions"):
             directory.mkdir(parents=True, exist_ok=True)
         fields = {

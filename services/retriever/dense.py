@@ -49,5 +49,7 @@ class DenseIndex:
 
     def search(self, vector: Vectors, limit: int) -> list[Ranked]:
         """The `limit` nearest rows to one vector of shape (dimension,), best first. Blocks."""
+        if not self._index.ntotal:
+            return []  # FAISS refuses to look for nothing
         scores, rows = self._index.search(vector[np.newaxis, :], min(limit, self._index.ntotal))
         return rank((score, row) for score, row in zip(scores[0].tolist(), rows[0].tolist(), strict=True) if row >= 0)

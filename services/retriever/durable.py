@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+
+
+def partial(path: Path) -> Path:
+    """Where a file or directory lies while it is made."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def remove(directory: Path) -> None:
+    """Take a directory away, whole or not at all. Raises OSError."""
+    beside = directory.with_name(f".{directory.name}.removed")
+    directory.rename(beside)
+    sync_directory(directory.parent)
+    shutil.rmtree(beside)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Take away what killed processes left below: half made, or half removed."""
+    for pattern in (".*.partial", ".*.removed"):
+        for leftover in directory.glob(pattern):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def replace(path: Path, data: bytes) -> None:
     """Give the file this content in one step, on disk when this returns."""
-    beside = path.with_name(f".{path.name}.partial")
+    beside = partial(path)
     with beside.open("wb") as file:
         file.write(data)
         file.flush()

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from services.retriever.fingerprint import Fingerprint
 NAME = "manifest.json"
 LOCKS = frozenset({".tantivy-meta.lock", ".tantivy-writer.lock"})
 """Empty files that tantivy leaves behind, and may make once more when nobody expects it: no content of a version."""
-FORMAT = 1
+FORMAT = 2
 
 
 class CorruptVersion(Exception):
@@ -43,6 +44,7 @@ class Manifest:
     """A version's."""
 
     index_version: int
+    created_at: datetime
     num_documents: int
     num_passages: int
     dimension: int
@@ -54,23 +56,41 @@ class Manifest:
     splitter: Fingerprint
     """How documents became passages. Readers need not agree."""
     log_end: int
-    """Offset in the log: the version holds the documents acknowledged up to there."""
+    """Offset in the log: the version holds the documents as they were when it ended there."""
     library_versions: Mapping[str, str]
     file_by_path: Mapping[str, File]
     """By path below the version's directory."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.size for file in self.file_by_path.values())
+
     def to_json(self) -> bytes:
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2, ensure_ascii=False).encode()
+        """With a hash of its own, for of versions that are not published nobody else keeps one."""
+        fields = {**asdict(self), "created_at": self.created_at.isoformat()}
+        return json.dumps({"format": FORMAT, "sha256": _sha256_of(fields), **fields}, indent=2).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
-        fields: dict[str, Any] = json.loads(data)
-        found = fields.pop("format", None)
+        """Raises CorruptVersion."""
+        try:
+            fields: dict[str, Any] = json.loads(data)
+            found, sha256 = fields.pop("format", None), fields.pop("sha256", None)
+        except (ValueError, TypeError, AttributeError):
+            raise CorruptVersion(f"{NAME}: not a manifest") from None
         if found != FORMAT:
             raise CorruptVersion(f"{NAME}: format {found}, this software reads {FORMAT}")
+        if sha256 != _sha256_of(fields):
+            raise CorruptVersion(f"{NAME}: its own sha256 differs")
+        fields["created_at"] = datetime.fromisoformat(fields["created_at"])
         fields["analyzer"] = Analyzer(**fields["analyzer"])
         fields["file_by_path"] = {path: File(**file) for path, file in fields["file_by_path"].items()}
         return cls(**fields)
+
+
+def _sha256_of(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def describe(directory: Path) -> dict[str, File]:
@@ -82,13 +102,16 @@ def describe(directory: Path) -> dict[str, File]:
     }
 
 
-def read(directory: Path, sha256: str) -> Manifest:
-    """The manifest in a version's directory. Raises CorruptVersion unless it has that sha256. Blocks."""
+def read(directory: Path, sha256: str | None = None) -> Manifest:
+    """The manifest in a version's directory. Raises CorruptVersion unless it has that sha256. Blocks.
+
+    Without one, of a version that the pointer does not name, the manifest's own hash is all that is checked.
+    """
     try:
         data = (directory / NAME).read_bytes()
     except OSError as error:
         raise CorruptVersion(f"{NAME}: cannot be read") from error
-    if hashlib.sha256(data).hexdigest() != sha256:
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise CorruptVersion(f"{NAME}: not the one that was published")
     return Manifest.from_json(data)
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from typer.testing import CliRunner
 
+from cli.__main__ import app
 from cli.connection import Refusal
 from tests.installation import Installation
+from tests.waiting import wait_until
 from trivium.v1 import gateway_pb2, indexer_pb2, retriever_pb2
 
 SPARSE = retriever_pb2.RETRIEVAL_MODE_SPARSE
@@ -144,3 +150,117 @@ def test_a_citation_opens_the_right_place(trivium: Installation, tmp_path: Path)
     assert "vole" in passage.text
     assert text[passage.range.start : passage.range.end] == passage.text
     assert passage.heading_path[-1] == "Food"
+
+
+def refused(call: Any, request: Any) -> Refusal:
+    with pytest.raises(grpc.RpcError) as raised:
+        call(request, timeout=30)
+    return Refusal.of(raised.value)
+
+
+def test_a_version_is_rolled_back_while_questions_go_on(trivium: Installation) -> None:
+    """No search fails, and none mixes versions: of each version the texts are known."""
+    create(trivium, "life")
+    texts = {f"d{number}": f"The heron of pond {number}." for number in range(5)}
+    upsert(trivium, "life", *(document(name, text) for name, text in texts.items()))
+    first = publish(trivium, "life")
+    holds = {first: dict(texts)}
+    stop, seen, failed = threading.Event(), Counter[int](), list[str]()
+
+    def keep_searching() -> None:
+        options = gateway_pb2.SearchOptions(collection="life", mode=SPARSE)
+        request = gateway_pb2.SearchRequest(question="heron pond", search=options)
+        while not stop.is_set():
+            try:
+                found = trivium.stub("gateway").Search(request, timeout=30)
+            except grpc.RpcError as error:
+                failed.append(str(error))
+                continue
+            version = found.report.index_version
+            if {one.passage.document_id: one.passage.text for one in found.sources} != holds[version]:
+                failed.append(f"version {version} answered with {found.sources}")
+            seen[version] += 1
+
+    searching = [threading.Thread(target=keep_searching) for _ in range(2)]
+    indexer, now = trivium.stub("indexer"), dict(texts)
+    for thread in searching:
+        thread.start()
+    try:
+        wait_until(lambda: seen[first])
+        for number in range(4):
+            now = dict(texts) | {"d0": f"The heron of pond {number} has flown."}
+            holds[first + 2 * number + 1] = now
+            holds[first + 2 * number + 2] = texts
+            upsert(trivium, "life", document("d0", now["d0"]))
+            assert publish(trivium, "life") == first + 2 * number + 1
+            wait_until(lambda number=number: seen[first + 2 * number + 1] >= 20)  # type: ignore[misc]
+            request = indexer_pb2.RollbackVersionRequest(collection="life", index_version=first)
+            assert indexer.RollbackVersion(request, timeout=60).version.index_version == first + 2 * number + 2
+            wait_until(lambda number=number: seen[first + 2 * number + 2] >= 20)  # type: ignore[misc]
+    finally:
+        stop.set()
+        for thread in searching:
+            thread.join()
+    assert failed == []
+    assert len(seen) == 9
+
+
+def test_the_command_line_looks_after_versions(trivium: Installation, tmp_path: Path) -> None:
+    def run(*arguments: str, expected: int = 0) -> str:
+        done = CliRunner().invoke(app, ["collection", *arguments, "--indexer", trivium.address("indexer")])
+        assert done.exit_code == expected, done.output
+        return done.stdout
+
+    for name in ("heron", "vole"):
+        (tmp_path / f"{name}.md").write_text(f"# {name}\n\nThe {name} lives at the pond.\n")
+    first = trivium.ingest(tmp_path, collection="pond")["index_version"]
+    vole = f"{tmp_path.name}/vole.md"
+    deleted = json.loads(run("delete-documents", "pond", vole, "--json"))
+    assert deleted == {
+        "deleted_document_ids": [vole],
+        "absent_from_version": str(first + 1),
+        "held_by_versions": [str(first)],
+    }
+    assert search(trivium, "pond", "vole", first + 1) == []
+    assert f"not there {vole}" in run("delete-documents", "pond", vole, expected=1)
+    told = run("rollback", "pond", str(first))
+    assert f"published as version {first + 2}: 1 documents, 1 passages, as in version {first}" in told
+    versions = json.loads(run("versions", "pond", "--json"))["versions"]
+    assert [(int(one["index_version"]), one["is_published"]) for one in versions] == [
+        (first + 2, True),
+        (first + 1, False),
+        (first, False),
+    ]
+    assert "published" in run("versions", "pond").splitlines()[1]
+    assert f"still held by version {first} " in run("delete-documents", "pond", vole, expected=1)
+    assert "still held" not in run("delete-documents", "pond", vole, "--purge", expected=1)
+    assert "is deleted" in run("delete-version", "pond", str(first + 1))
+    assert len(json.loads(run("versions", "pond", "--json"))["versions"]) == 1
+    run("rollback", "pond", str(first), expected=1)
+    assert "pond" in run("list")
+    assert "1, in 1 passages" in run("show", "pond")
+    assert f"as version {first + 2}" in run("publish", "pond"), "nothing has changed"
+
+
+def test_what_cannot_be_done_to_versions_is_refused_by_name(trivium: Installation) -> None:
+    create(trivium, "refusals")
+    upsert(trivium, "refusals", document("one", "The heron fishes."))
+    version = publish(trivium, "refusals")
+    indexer = trivium.stub("indexer")
+    published = indexer_pb2.DeleteVersionRequest(collection="refusals", index_version=version)
+    refusal = refused(indexer.DeleteVersion, published)
+    assert (refusal.code, refusal.message) == ("FAILED_PRECONDITION", "retrievers follow this version")
+    for call, kind in (
+        (indexer.DeleteVersion, indexer_pb2.DeleteVersionRequest),
+        (indexer.RollbackVersion, indexer_pb2.RollbackVersionRequest),
+    ):
+        absent = refused(call, kind(collection="refusals", index_version=99))
+        assert (absent.code, absent.message) == ("NOT_FOUND", "no such version (99)")
+        zero = refused(call, kind(collection="refusals"))
+        assert (zero.code, zero.field_violations[0]["field"]) == ("INVALID_ARGUMENT", "index_version")
+    for ids, field in (([], "document_ids"), (["a", ""], "document_ids[1]"), (["a" * 257], "document_ids[0]")):
+        refusal = refused(
+            indexer.DeleteDocuments, indexer_pb2.DeleteDocumentsRequest(collection="refusals", document_ids=ids)
+        )
+        assert (refusal.code, refusal.field_violations[0]["field"]) == ("INVALID_ARGUMENT", field)
+    assert search(trivium, "refusals", "heron", version) == ["one"]

@@ -7,7 +7,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,14 @@ from services.retriever.analyzer import Analyzer
 from services.retriever.collection import Collection, Settings
 from services.retriever.indexer.log import Upsert
 from services.retriever.indexer.publisher import Recipe
+from services.retriever.indexer.versions import Retention
 from services.retriever.indexer.writer import CollectionWriter
 from services.retriever.passage import Passage
 
 DIMENSION = 4
 ENCODER = {"kind": "sentence", "weights": "abc", "dimension": str(DIMENSION)}
 RECIPE = Recipe(ENCODER, {"max_tokens": "200"}, DIMENSION)
+RETENTION = Retention(num_versions=100, age=timedelta(0))
 
 
 def create(collections_path: Path, name: str = "docs") -> Collection:
@@ -31,8 +33,8 @@ def create(collections_path: Path, name: str = "docs") -> Collection:
     return collection
 
 
-def open_writer(collection: Collection, recipe: Recipe = RECIPE) -> CollectionWriter:
-    return CollectionWriter(collection, recipe, SingleThread("log"))
+def open_writer(collection: Collection, recipe: Recipe = RECIPE, retention: Retention = RETENTION) -> CollectionWriter:
+    return CollectionWriter(collection, recipe, retention, SingleThread("log"))
 
 
 def record(writer: CollectionWriter, document_id: str, *texts: str, content_hash: str = "") -> Upsert:

@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 from typer.testing import CliRunner, Result
 
+from cli import collection
 from cli.__main__ import app
 from cli.system import free_ports
 from trivium.v1 import indexer_pb2, indexer_pb2_grpc
@@ -73,7 +74,21 @@ class SmallIndexer(indexer_pb2_grpc.IndexerServiceServicer):
             index_version=4, num_documents=num_documents, num_passages=2 * num_documents
         )
 
+    def DeleteDocuments(self, request: Any, context: Any) -> indexer_pb2.DeleteDocumentsResponse:
+        assert 1 <= len(request.document_ids) <= 1_000
+        deleted = [document_id for document_id in request.document_ids if self.documents.pop(document_id, None)]
+        return indexer_pb2.DeleteDocumentsResponse(deleted_document_ids=deleted)
+
     def ListCollections(self, request: Any, context: Any) -> indexer_pb2.ListCollectionsResponse:
+        raise NotImplementedError
+
+    def ListVersions(self, request: Any, context: Any) -> indexer_pb2.ListVersionsResponse:
+        raise NotImplementedError
+
+    def RollbackVersion(self, request: Any, context: Any) -> indexer_pb2.RollbackVersionResponse:
+        raise NotImplementedError
+
+    def DeleteVersion(self, request: Any, context: Any) -> indexer_pb2.DeleteVersionResponse:
         raise NotImplementedError
 
 
@@ -238,6 +253,8 @@ def test_json_counts_and_names(corpus: Path) -> None:
         "rejected": 1,
         "num_files": 100,
         "num_passages": 198,
+        "num_deleted": 0,
+        "num_unpruned": 0,
         "index_version": 4,
         "num_published_documents": 99,
         "num_published_passages": 198,
@@ -291,3 +308,40 @@ def test_an_indexer_that_never_serves_is_named(corpus: Path) -> None:
     with serving(SmallIndexer(), health) as address:
         run = CliRunner().invoke(app, ["ingest", str(corpus), "--indexer", address, "--wait", "0.5"])
     assert run.stderr == (f"UNAVAILABLE: the indexer at {address} is not serving: it starts or stops (waited 0.5 s)\n")
+
+
+def test_pruning_deletes_what_is_no_longer_in_the_folder(corpus: Path) -> None:
+    indexer = SmallIndexer()
+    ingest(indexer, corpus)
+    for number in range(40):
+        (corpus / f"{number:03}.md").unlink()
+    assert ingest(indexer, corpus, "--json").exit_code == 0
+    assert len(indexer.documents) == 100, "without the option everything stays"
+    run = ingest(indexer, corpus, "--prune")
+    assert run.exit_code == 0
+    assert sorted(indexer.documents) == [f"corpus/{number:03}.md" for number in range(40, 100)]
+    assert "40 documents" in run.stdout
+
+
+def test_more_than_one_request_of_documents_is_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collection, "MAX_IDS", 10)
+    (tmp_path / "rows.jsonl").write_text("".join(f'{{"id": "{number}", "text": "words"}}\n' for number in range(25)))
+    indexer = SmallIndexer()
+    ingest(indexer, tmp_path / "rows.jsonl")
+    (tmp_path / "rows.jsonl").write_text('{"id": "7", "text": "words"}\n')
+    ingest(indexer, tmp_path / "rows.jsonl", "--prune")
+    assert list(indexer.documents) == ["rows.jsonl#7"]
+
+
+@pytest.mark.parametrize("spoilt", ["a file that cannot be read", "an empty folder"])
+def test_pruning_deletes_nothing_when_something_may_only_be_out_of_reach(corpus: Path, spoilt: str) -> None:
+    indexer = SmallIndexer()
+    ingest(indexer, corpus)
+    for path in corpus.iterdir():
+        if spoilt == "an empty folder" or path.name < "040.md":
+            path.unlink()
+    if spoilt != "an empty folder":
+        (corpus / "picture.pdf").write_bytes(b"no PDF")
+    run = ingest(indexer, corpus, "--prune")
+    assert len(indexer.documents) == 100
+    assert f"{100 if spoilt == 'an empty folder' else 40} documents were not pruned" in run.stdout

@@ -11,13 +11,13 @@ from chassis.config import ConfigError
 from services.retriever import durable
 from services.retriever.analyzer import Analyzer
 from services.retriever.indexer.library import Library
-from tests.unit.collections_on_disk import RECIPE, create, until
+from tests.unit.collections_on_disk import RECIPE, RETENTION, create, until
 
 ENGLISH = Analyzer.of()
 
 
 async def test_a_caller_that_leaves_while_a_collection_is_created_does_not_stop_it(tmp_path: Path) -> None:
-    library = Library(tmp_path, RECIPE)
+    library = Library(tmp_path, RECIPE, RETENTION)
     creating = asyncio.create_task(library.create("docs", ENGLISH))
     await asyncio.sleep(0)  # it is begun
     creating.cancel()
@@ -30,19 +30,19 @@ async def test_a_caller_that_leaves_while_a_collection_is_created_does_not_stop_
 
 
 async def test_closing_waits_for_a_creation_whose_caller_has_left(tmp_path: Path) -> None:
-    library = Library(tmp_path, RECIPE)
+    library = Library(tmp_path, RECIPE, RETENTION)
     creating = asyncio.create_task(library.create("docs", ENGLISH))
     await asyncio.sleep(0)  # it is begun
     creating.cancel()
     await library.close()
     assert creating.cancelled()
-    again = Library(tmp_path, RECIPE)
+    again = Library(tmp_path, RECIPE, RETENTION)
     assert again.names() == ["docs"]
     await again.close()
 
 
 async def test_a_creation_that_failed_half_way_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    library = Library(tmp_path, RECIPE)
+    library = Library(tmp_path, RECIPE, RETENTION)
     with monkeypatch.context() as full_disk:
         real = durable.sync_directory
 
@@ -61,7 +61,7 @@ async def test_a_creation_that_failed_half_way_can_be_repeated(tmp_path: Path, m
 
 
 async def test_a_collection_that_appeared_on_disk_keeps_its_settings(tmp_path: Path) -> None:
-    library = Library(tmp_path, RECIPE)
+    library = Library(tmp_path, RECIPE, RETENTION)
     create(tmp_path)
     writer = await library.create("docs", Analyzer.of("de"))
     assert writer.settings.analyzer == ENGLISH
@@ -71,4 +71,4 @@ async def test_a_collection_that_appeared_on_disk_keeps_its_settings(tmp_path: P
 def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"collections_path .*/file/collections: cannot be written"):
-        Library(tmp_path / "file" / "collections", RECIPE)
+        Library(tmp_path / "file" / "collections", RECIPE, RETENTION)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from services.retriever.indexer.documents import Stored
 from services.retriever.indexer.listing import BLOCK, list_blocking
 from services.retriever.indexer.log import Location
-from services.retriever.indexer.writer import Stored
 from tests.unit.collections_on_disk import create, open_writer, record
 
 OURS = "ours"

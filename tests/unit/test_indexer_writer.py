@@ -20,7 +20,16 @@ from services.retriever.collection import Collection
 from services.retriever.indexer.lock import WriterLock
 from services.retriever.indexer.writer import CollectionWriter, MadeByAnother, NothingStored
 from services.retriever.version import Version, load
-from tests.unit.collections_on_disk import ENCODER, RECIPE, create, file_size_limit, open_writer, record, until
+from tests.unit.collections_on_disk import (
+    ENCODER,
+    RECIPE,
+    RETENTION,
+    create,
+    file_size_limit,
+    open_writer,
+    record,
+    until,
+)
 
 
 def published(collection: Collection) -> Version:
@@ -208,7 +217,7 @@ async def test_a_document_that_reaches_the_disk_during_a_publication_is_not_take
     tmp_path: Path,
 ) -> None:
     collection, thread = create(tmp_path), HeldThread()
-    writer = CollectionWriter(collection, RECIPE, thread)
+    writer = CollectionWriter(collection, RECIPE, RETENTION, thread)
     await put(writer, "a", "one")
     file = collection.log_path / "000001.log"
     size = file.stat().st_size

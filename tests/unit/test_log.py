@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from services.retriever.indexer import log as logs
-from services.retriever.indexer.log import FILE_NAME, CorruptLog, Location, Log, Upsert
+from services.retriever.indexer.log import FILE_NAME, CorruptLog, Delete, Location, Log, Record, Rollback, Upsert
 from services.retriever.passage import Passage
 from tests.unit.collections_on_disk import file_size_limit
 
@@ -25,15 +25,15 @@ def record(document_id: str, num_passages: int = 2) -> Upsert:
     return Upsert(document_id, f"hash of {document_id}", "made by", passages, vectors)
 
 
-def open_log(directory: Path, replay: Callable[[Location, Upsert], None] = lambda *_: None) -> Log:
+def open_log(directory: Path, replay: Callable[[Location, Record], None] = lambda *_: None) -> Log:
     return Log(directory, replay)
 
 
 def ids(directory: Path) -> list[str]:
     """What is replayed when the log is opened."""
-    found: list[str] = []
-    open_log(directory, lambda _, record: found.append(record.document_id)).close()
-    return found
+    found: list[Record] = []
+    open_log(directory, lambda _, record: found.append(record)).close()
+    return [record.document_id for record in found if isinstance(record, Upsert)]
 
 
 def test_what_was_appended_is_there_after_reopening(tmp_path: Path) -> None:
@@ -123,10 +123,10 @@ def test_a_record_that_other_software_wrote_is_refused_and_never_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as other_software:
-        other_software.setattr(logs, "KIND", "delete/9")
+        other_software.setattr(logs, "UPSERT", "upsert/9")
         open_log(tmp_path).append([record("a")])
     size = (tmp_path / FILE_NAME).stat().st_size
-    with pytest.raises(CorruptLog, match=f"{FILE_NAME}: the record at 0 is of kind delete/9"):
+    with pytest.raises(CorruptLog, match=f"{FILE_NAME}: the record at 0 is of kind upsert/9"):
         open_log(tmp_path)
     assert (tmp_path / FILE_NAME).stat().st_size == size
 
@@ -139,3 +139,18 @@ def test_what_passages_share_is_written_once(tmp_path: Path) -> None:
     [location] = log.append([replace(long, passages=passages)])
     assert log.read(location).passages == passages
     assert location.length < 9_100 + 100 * 100
+
+
+def test_deletions_and_rollbacks_are_replayed_as_they_were_written(tmp_path: Path) -> None:
+    records: list[Record] = [record("a"), Delete(("a", "中文")), Rollback(123)]
+    open_log(tmp_path).append(records)
+    found: list[Record] = []
+    open_log(tmp_path, lambda _, one: found.append(one)).close()
+    assert found[1:] == records[1:]
+
+
+def test_a_deletion_is_no_document(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    [location] = log.append([Delete(("a",))])
+    with pytest.raises(CorruptLog, match="the record at 0 is no document"):
+        log.read(location)

@@ -177,3 +177,79 @@ class PublishVersionResponse(_message.Message):
     num_documents: int
     num_passages: int
     def __init__(self, index_version: _Optional[int] = ..., num_documents: _Optional[int] = ..., num_passages: _Optional[int] = ...) -> None: ...
+
+class DeleteDocumentsRequest(_message.Message):
+    __slots__ = ("collection", "document_ids", "publish", "purge")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENT_IDS_FIELD_NUMBER: _ClassVar[int]
+    PUBLISH_FIELD_NUMBER: _ClassVar[int]
+    PURGE_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    document_ids: _containers.RepeatedScalarFieldContainer[str]
+    publish: bool
+    purge: bool
+    def __init__(self, collection: _Optional[str] = ..., document_ids: _Optional[_Iterable[str]] = ..., publish: _Optional[bool] = ..., purge: _Optional[bool] = ...) -> None: ...
+
+class DeleteDocumentsResponse(_message.Message):
+    __slots__ = ("deleted_document_ids", "absent_from_version", "held_by_versions")
+    DELETED_DOCUMENT_IDS_FIELD_NUMBER: _ClassVar[int]
+    ABSENT_FROM_VERSION_FIELD_NUMBER: _ClassVar[int]
+    HELD_BY_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    deleted_document_ids: _containers.RepeatedScalarFieldContainer[str]
+    absent_from_version: int
+    held_by_versions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, deleted_document_ids: _Optional[_Iterable[str]] = ..., absent_from_version: _Optional[int] = ..., held_by_versions: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class IndexVersion(_message.Message):
+    __slots__ = ("index_version", "created_at", "num_documents", "num_passages", "num_bytes", "is_published")
+    INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    NUM_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    NUM_PASSAGES_FIELD_NUMBER: _ClassVar[int]
+    NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    IS_PUBLISHED_FIELD_NUMBER: _ClassVar[int]
+    index_version: int
+    created_at: _timestamp_pb2.Timestamp
+    num_documents: int
+    num_passages: int
+    num_bytes: int
+    is_published: bool
+    def __init__(self, index_version: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., num_documents: _Optional[int] = ..., num_passages: _Optional[int] = ..., num_bytes: _Optional[int] = ..., is_published: _Optional[bool] = ...) -> None: ...
+
+class ListVersionsRequest(_message.Message):
+    __slots__ = ("collection",)
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    def __init__(self, collection: _Optional[str] = ...) -> None: ...
+
+class ListVersionsResponse(_message.Message):
+    __slots__ = ("versions",)
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    versions: _containers.RepeatedCompositeFieldContainer[IndexVersion]
+    def __init__(self, versions: _Optional[_Iterable[_Union[IndexVersion, _Mapping]]] = ...) -> None: ...
+
+class RollbackVersionRequest(_message.Message):
+    __slots__ = ("collection", "index_version")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    index_version: int
+    def __init__(self, collection: _Optional[str] = ..., index_version: _Optional[int] = ...) -> None: ...
+
+class RollbackVersionResponse(_message.Message):
+    __slots__ = ("version",)
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    version: IndexVersion
+    def __init__(self, version: _Optional[_Union[IndexVersion, _Mapping]] = ...) -> None: ...
+
+class DeleteVersionRequest(_message.Message):
+    __slots__ = ("collection", "index_version")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    index_version: int
+    def __init__(self, collection: _Optional[str] = ..., index_version: _Optional[int] = ...) -> None: ...
+
+class DeleteVersionResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -65,6 +65,26 @@ class IndexerServiceStub:
                 request_serializer=trivium_dot_v1_dot_indexer__pb2.PublishVersionRequest.SerializeToString,
                 response_deserializer=trivium_dot_v1_dot_indexer__pb2.PublishVersionResponse.FromString,
                 _registered_method=True)
+        self.DeleteDocuments = channel.unary_unary(
+                '/trivium.v1.IndexerService/DeleteDocuments',
+                request_serializer=trivium_dot_v1_dot_indexer__pb2.DeleteDocumentsRequest.SerializeToString,
+                response_deserializer=trivium_dot_v1_dot_indexer__pb2.DeleteDocumentsResponse.FromString,
+                _registered_method=True)
+        self.ListVersions = channel.unary_unary(
+                '/trivium.v1.IndexerService/ListVersions',
+                request_serializer=trivium_dot_v1_dot_indexer__pb2.ListVersionsRequest.SerializeToString,
+                response_deserializer=trivium_dot_v1_dot_indexer__pb2.ListVersionsResponse.FromString,
+                _registered_method=True)
+        self.RollbackVersion = channel.unary_unary(
+                '/trivium.v1.IndexerService/RollbackVersion',
+                request_serializer=trivium_dot_v1_dot_indexer__pb2.RollbackVersionRequest.SerializeToString,
+                response_deserializer=trivium_dot_v1_dot_indexer__pb2.RollbackVersionResponse.FromString,
+                _registered_method=True)
+        self.DeleteVersion = channel.unary_unary(
+                '/trivium.v1.IndexerService/DeleteVersion',
+                request_serializer=trivium_dot_v1_dot_indexer__pb2.DeleteVersionRequest.SerializeToString,
+                response_deserializer=trivium_dot_v1_dot_indexer__pb2.DeleteVersionResponse.FromString,
+                _registered_method=True)
 
 
 class IndexerServiceServicer:
@@ -130,8 +150,60 @@ class IndexerServiceServicer:
         when its caller leaves; callers that come meanwhile share the next one.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo:
-        `NOTHING_STORED` (no document is stored yet), `ENCODER_MISMATCH` (stored documents were made by another
+        `NOTHING_STORED` (no document was ever stored), `ENCODER_MISMATCH` (stored documents were made by another
         encoder or splitter: ingest them again), `READ_ONLY` (the indexer may not write its collections).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteDocuments(self, request, context):
+        """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, and no version whose
+        publication begins then holds them, one that a rollback makes neither. The next publication overwrites their
+        text and vectors in the log. Safe to repeat: of documents that are gone already it says where they still are.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection), RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION
+        with ErrorInfo: `READ_ONLY` (the indexer may not write its collections); with `publish` or `purge` those of
+        PublishVersion but `NOTHING_STORED`, and the documents are deleted all the same.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListVersions(self, request, context):
+        """ListVersions describes the versions that are kept, the newest first. The indexer's `retained_versions` and
+        `retained_for_s` say how many these are.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackVersion(self, request, context):
+        """RollbackVersion publishes a new version with the documents of an old one, but for those that were deleted
+        since. What was stored since the old one is stored no longer: it is in no listing and in no later version
+        until it is sent again, or until a rollback to a version that holds it. What others store during the call may
+        be in the new version. A rollback that has begun goes on when its caller leaves; repeated, it makes another
+        version of the same documents.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection or version), RESOURCE_EXHAUSTED (disk full: then the
+        documents may be rolled back all the same, and the next publication makes the version),
+        FAILED_PRECONDITION with ErrorInfo: `ENCODER_MISMATCH` (the old version was made by another encoder or
+        splitter), `INDEX_CORRUPT` (its files are not as they were written), `READ_ONLY` (the indexer may not write its
+        collections).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteVersion(self, request, context):
+        """DeleteVersion deletes the files of an old version. Its documents stay stored. Retrievers that have it open go
+        on; nobody can roll back to it any more.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection or version), FAILED_PRECONDITION with ErrorInfo:
+        `VERSION_PUBLISHED` (retrievers follow it), `INDEX_CORRUPT` (nobody can tell which one they follow), `READ_ONLY`
+        (the indexer may not write its collections).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,6 +241,26 @@ def add_IndexerServiceServicer_to_server(servicer, server):
                     servicer.PublishVersion,
                     request_deserializer=trivium_dot_v1_dot_indexer__pb2.PublishVersionRequest.FromString,
                     response_serializer=trivium_dot_v1_dot_indexer__pb2.PublishVersionResponse.SerializeToString,
+            ),
+            'DeleteDocuments': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteDocuments,
+                    request_deserializer=trivium_dot_v1_dot_indexer__pb2.DeleteDocumentsRequest.FromString,
+                    response_serializer=trivium_dot_v1_dot_indexer__pb2.DeleteDocumentsResponse.SerializeToString,
+            ),
+            'ListVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVersions,
+                    request_deserializer=trivium_dot_v1_dot_indexer__pb2.ListVersionsRequest.FromString,
+                    response_serializer=trivium_dot_v1_dot_indexer__pb2.ListVersionsResponse.SerializeToString,
+            ),
+            'RollbackVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackVersion,
+                    request_deserializer=trivium_dot_v1_dot_indexer__pb2.RollbackVersionRequest.FromString,
+                    response_serializer=trivium_dot_v1_dot_indexer__pb2.RollbackVersionResponse.SerializeToString,
+            ),
+            'DeleteVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteVersion,
+                    request_deserializer=trivium_dot_v1_dot_indexer__pb2.DeleteVersionRequest.FromString,
+                    response_serializer=trivium_dot_v1_dot_indexer__pb2.DeleteVersionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -334,6 +426,114 @@ class IndexerService:
             '/trivium.v1.IndexerService/PublishVersion',
             trivium_dot_v1_dot_indexer__pb2.PublishVersionRequest.SerializeToString,
             trivium_dot_v1_dot_indexer__pb2.PublishVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivium.v1.IndexerService/DeleteDocuments',
+            trivium_dot_v1_dot_indexer__pb2.DeleteDocumentsRequest.SerializeToString,
+            trivium_dot_v1_dot_indexer__pb2.DeleteDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivium.v1.IndexerService/ListVersions',
+            trivium_dot_v1_dot_indexer__pb2.ListVersionsRequest.SerializeToString,
+            trivium_dot_v1_dot_indexer__pb2.ListVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivium.v1.IndexerService/RollbackVersion',
+            trivium_dot_v1_dot_indexer__pb2.RollbackVersionRequest.SerializeToString,
+            trivium_dot_v1_dot_indexer__pb2.RollbackVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivium.v1.IndexerService/DeleteVersion',
+            trivium_dot_v1_dot_indexer__pb2.DeleteVersionRequest.SerializeToString,
+            trivium_dot_v1_dot_indexer__pb2.DeleteVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

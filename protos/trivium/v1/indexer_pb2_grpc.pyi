@@ -72,8 +72,44 @@ class IndexerServiceStub:
     when its caller leaves; callers that come meanwhile share the next one.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo:
-    `NOTHING_STORED` (no document is stored yet), `ENCODER_MISMATCH` (stored documents were made by another
+    `NOTHING_STORED` (no document was ever stored), `ENCODER_MISMATCH` (stored documents were made by another
     encoder or splitter: ingest them again), `READ_ONLY` (the indexer may not write its collections).
+    """
+    DeleteDocuments: _grpc.UnaryUnaryMultiCallable[_indexer_pb2.DeleteDocumentsRequest, _indexer_pb2.DeleteDocumentsResponse]
+    """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, and no version whose
+    publication begins then holds them, one that a rollback makes neither. The next publication overwrites their
+    text and vectors in the log. Safe to repeat: of documents that are gone already it says where they still are.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection), RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION
+    with ErrorInfo: `READ_ONLY` (the indexer may not write its collections); with `publish` or `purge` those of
+    PublishVersion but `NOTHING_STORED`, and the documents are deleted all the same.
+    """
+    ListVersions: _grpc.UnaryUnaryMultiCallable[_indexer_pb2.ListVersionsRequest, _indexer_pb2.ListVersionsResponse]
+    """ListVersions describes the versions that are kept, the newest first. The indexer's `retained_versions` and
+    `retained_for_s` say how many these are.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND.
+    """
+    RollbackVersion: _grpc.UnaryUnaryMultiCallable[_indexer_pb2.RollbackVersionRequest, _indexer_pb2.RollbackVersionResponse]
+    """RollbackVersion publishes a new version with the documents of an old one, but for those that were deleted
+    since. What was stored since the old one is stored no longer: it is in no listing and in no later version
+    until it is sent again, or until a rollback to a version that holds it. What others store during the call may
+    be in the new version. A rollback that has begun goes on when its caller leaves; repeated, it makes another
+    version of the same documents.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection or version), RESOURCE_EXHAUSTED (disk full: then the
+    documents may be rolled back all the same, and the next publication makes the version),
+    FAILED_PRECONDITION with ErrorInfo: `ENCODER_MISMATCH` (the old version was made by another encoder or
+    splitter), `INDEX_CORRUPT` (its files are not as they were written), `READ_ONLY` (the indexer may not write its
+    collections).
+    """
+    DeleteVersion: _grpc.UnaryUnaryMultiCallable[_indexer_pb2.DeleteVersionRequest, _indexer_pb2.DeleteVersionResponse]
+    """DeleteVersion deletes the files of an old version. Its documents stay stored. Retrievers that have it open go
+    on; nobody can roll back to it any more.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection or version), FAILED_PRECONDITION with ErrorInfo:
+    `VERSION_PUBLISHED` (retrievers follow it), `INDEX_CORRUPT` (nobody can tell which one they follow), `READ_ONLY`
+    (the indexer may not write its collections).
     """
 
 @_typing.type_check_only
@@ -120,8 +156,44 @@ class IndexerServiceAsyncStub(IndexerServiceStub):
     when its caller leaves; callers that come meanwhile share the next one.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo:
-    `NOTHING_STORED` (no document is stored yet), `ENCODER_MISMATCH` (stored documents were made by another
+    `NOTHING_STORED` (no document was ever stored), `ENCODER_MISMATCH` (stored documents were made by another
     encoder or splitter: ingest them again), `READ_ONLY` (the indexer may not write its collections).
+    """
+    DeleteDocuments: _aio.UnaryUnaryMultiCallable[_indexer_pb2.DeleteDocumentsRequest, _indexer_pb2.DeleteDocumentsResponse]  # type: ignore[assignment]
+    """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, and no version whose
+    publication begins then holds them, one that a rollback makes neither. The next publication overwrites their
+    text and vectors in the log. Safe to repeat: of documents that are gone already it says where they still are.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection), RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION
+    with ErrorInfo: `READ_ONLY` (the indexer may not write its collections); with `publish` or `purge` those of
+    PublishVersion but `NOTHING_STORED`, and the documents are deleted all the same.
+    """
+    ListVersions: _aio.UnaryUnaryMultiCallable[_indexer_pb2.ListVersionsRequest, _indexer_pb2.ListVersionsResponse]  # type: ignore[assignment]
+    """ListVersions describes the versions that are kept, the newest first. The indexer's `retained_versions` and
+    `retained_for_s` say how many these are.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND.
+    """
+    RollbackVersion: _aio.UnaryUnaryMultiCallable[_indexer_pb2.RollbackVersionRequest, _indexer_pb2.RollbackVersionResponse]  # type: ignore[assignment]
+    """RollbackVersion publishes a new version with the documents of an old one, but for those that were deleted
+    since. What was stored since the old one is stored no longer: it is in no listing and in no later version
+    until it is sent again, or until a rollback to a version that holds it. What others store during the call may
+    be in the new version. A rollback that has begun goes on when its caller leaves; repeated, it makes another
+    version of the same documents.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection or version), RESOURCE_EXHAUSTED (disk full: then the
+    documents may be rolled back all the same, and the next publication makes the version),
+    FAILED_PRECONDITION with ErrorInfo: `ENCODER_MISMATCH` (the old version was made by another encoder or
+    splitter), `INDEX_CORRUPT` (its files are not as they were written), `READ_ONLY` (the indexer may not write its
+    collections).
+    """
+    DeleteVersion: _aio.UnaryUnaryMultiCallable[_indexer_pb2.DeleteVersionRequest, _indexer_pb2.DeleteVersionResponse]  # type: ignore[assignment]
+    """DeleteVersion deletes the files of an old version. Its documents stay stored. Retrievers that have it open go
+    on; nobody can roll back to it any more.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection or version), FAILED_PRECONDITION with ErrorInfo:
+    `VERSION_PUBLISHED` (retrievers follow it), `INDEX_CORRUPT` (nobody can tell which one they follow), `READ_ONLY`
+    (the indexer may not write its collections).
     """
 
 class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -201,8 +273,68 @@ class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
         when its caller leaves; callers that come meanwhile share the next one.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo:
-        `NOTHING_STORED` (no document is stored yet), `ENCODER_MISMATCH` (stored documents were made by another
+        `NOTHING_STORED` (no document was ever stored), `ENCODER_MISMATCH` (stored documents were made by another
         encoder or splitter: ingest them again), `READ_ONLY` (the indexer may not write its collections).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteDocuments(
+        self,
+        request: _indexer_pb2.DeleteDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_indexer_pb2.DeleteDocumentsResponse, _abc.Awaitable[_indexer_pb2.DeleteDocumentsResponse]]:
+        """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, and no version whose
+        publication begins then holds them, one that a rollback makes neither. The next publication overwrites their
+        text and vectors in the log. Safe to repeat: of documents that are gone already it says where they still are.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection), RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION
+        with ErrorInfo: `READ_ONLY` (the indexer may not write its collections); with `publish` or `purge` those of
+        PublishVersion but `NOTHING_STORED`, and the documents are deleted all the same.
+        """
+
+    @_abc_1.abstractmethod
+    def ListVersions(
+        self,
+        request: _indexer_pb2.ListVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_indexer_pb2.ListVersionsResponse, _abc.Awaitable[_indexer_pb2.ListVersionsResponse]]:
+        """ListVersions describes the versions that are kept, the newest first. The indexer's `retained_versions` and
+        `retained_for_s` say how many these are.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def RollbackVersion(
+        self,
+        request: _indexer_pb2.RollbackVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_indexer_pb2.RollbackVersionResponse, _abc.Awaitable[_indexer_pb2.RollbackVersionResponse]]:
+        """RollbackVersion publishes a new version with the documents of an old one, but for those that were deleted
+        since. What was stored since the old one is stored no longer: it is in no listing and in no later version
+        until it is sent again, or until a rollback to a version that holds it. What others store during the call may
+        be in the new version. A rollback that has begun goes on when its caller leaves; repeated, it makes another
+        version of the same documents.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection or version), RESOURCE_EXHAUSTED (disk full: then the
+        documents may be rolled back all the same, and the next publication makes the version),
+        FAILED_PRECONDITION with ErrorInfo: `ENCODER_MISMATCH` (the old version was made by another encoder or
+        splitter), `INDEX_CORRUPT` (its files are not as they were written), `READ_ONLY` (the indexer may not write its
+        collections).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteVersion(
+        self,
+        request: _indexer_pb2.DeleteVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_indexer_pb2.DeleteVersionResponse, _abc.Awaitable[_indexer_pb2.DeleteVersionResponse]]:
+        """DeleteVersion deletes the files of an old version. Its documents stay stored. Retrievers that have it open go
+        on; nobody can roll back to it any more.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection or version), FAILED_PRECONDITION with ErrorInfo:
+        `VERSION_PUBLISHED` (retrievers follow it), `INDEX_CORRUPT` (nobody can tell which one they follow), `READ_ONLY`
+        (the indexer may not write its collections).
         """
 
 def add_IndexerServiceServicer_to_server(servicer: IndexerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

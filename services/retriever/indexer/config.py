@@ -33,3 +33,10 @@ class IndexerConfig(EncoderConfig):
     max_passage_tokens: Annotated[int, Field(ge=16)] = 128
     """Tokens of a passage with its title and headings, or fewer where the encoder reads fewer. Part of what makes
     passages: after a change documents are to be ingested again."""
+
+    retained_versions: Annotated[int, Field(ge=2, le=1_000)] = 5
+    """How many of a collection's newest versions are kept, the published one among them: what can be rolled back
+    to. Not less than two: a retriever may be loading the one before."""
+
+    retained_for_s: Annotated[float, Field(ge=0, le=1e9)] = 86_400.0
+    """Seconds for which a version is kept, however many newer ones there are."""

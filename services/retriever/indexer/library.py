@@ -14,16 +14,18 @@ from services.retriever.indexer.concurrency import Undertakings
 from services.retriever.indexer.lock import WriterLock
 from services.retriever.indexer.log import CorruptLog
 from services.retriever.indexer.publisher import Recipe
+from services.retriever.indexer.versions import Retention
 from services.retriever.indexer.writer import CollectionWriter
 
 
 class Library:
     """One writer for each collection. No other process writes while this lives."""
 
-    def __init__(self, collections_path: Path, recipe: Recipe) -> None:
+    def __init__(self, collections_path: Path, recipe: Recipe, retention: Retention) -> None:
         """Take the lock and replay every log. Raises ConfigError. Blocks."""
         self._collections_path = collections_path
         self._recipe = recipe
+        self._retention = retention
         self._lock = _lock(collections_path)
         self._log_thread = SingleThread("log")
         self._creating = asyncio.Lock()
@@ -74,7 +76,7 @@ class Library:
         return self._open_blocking(collection)
 
     def _open_blocking(self, collection: Collection) -> CollectionWriter:
-        return CollectionWriter(collection, self._recipe, self._log_thread)
+        return CollectionWriter(collection, self._recipe, self._retention, self._log_thread)
 
 
 def _lock(collections_path: Path) -> WriterLock:

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from services.retriever.indexer.writer import Stored
+from services.retriever.indexer.documents import Stored
 
 BLOCK = 8_192
 """Ids that are sorted at once. `sort` keeps the interpreter's lock: a million strings would hold it for seconds."""

@@ -1,8 +1,11 @@
-"""The append-only log of a collection: every acknowledged document, with its passages and their vectors.
+"""The append-only log of a collection: every acknowledged write, documents with their passages and vectors.
 
-A frame is one document: magic, length, crc32, where its group began, then the record. Frames that are written
+A frame is one record: magic, length, crc32, where its group began, then the record. Frames that are written
 together are a group and reach the disk by one fsync. A frame that is damaged at the end of the file was never
 acknowledged and is dropped; one that is followed by a later group was, and then the log is corrupt.
+
+Only erasing changes what was written. What it will write lies in a file of its own before it begins, so that it is
+finished whenever it is killed.
 """
 
 from __future__ import annotations
@@ -11,9 +14,10 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +31,10 @@ HEADER = struct.Struct("<4sIIQ")
 LENGTHS = struct.Struct("<II")
 """Bytes of the record's JSON and of its vectors."""
 FILE_NAME = "000001.log"
-KIND = "upsert/1"
-"""Names what a record is and how it is written. Change it when that changes: a reader refuses another."""
+ERASING_NAME = "erasing.json"
+UPSERT, ERASED, DELETE, ROLLBACK = "upsert/1", "erased/1", "delete/1", "rollback/1"
+KINDS = (UPSERT, ERASED, DELETE, ROLLBACK)
+"""What a record is and how it is written. Change the number when that changes: a reader refuses another."""
 
 
 class CorruptLog(Exception):
@@ -52,6 +58,32 @@ class Upsert:
 
 
 @dataclass(frozen=True)
+class Erased:
+    """A document whose passages and vectors were in the log until they were erased."""
+
+    document_id: str
+    made_by: str
+    num_passages: int
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Documents that are gone."""
+
+    document_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """Documents are as they were when the log ended at `log_end`, but for those that were deleted since."""
+
+    log_end: int
+
+
+Record = Upsert | Erased | Delete | Rollback
+
+
+@dataclass(frozen=True)
 class Location:
     """Where a frame stands."""
 
@@ -69,17 +101,19 @@ class _Frame:
 class Log:
     """One collection's. Appends come from one thread at a time; reads from any."""
 
-    def __init__(self, directory: Path, replay: Callable[[Location, Upsert], None]) -> None:
+    def __init__(self, directory: Path, replay: Callable[[Location, Record], None]) -> None:
         """Open it, or begin it; `replay` gets every record, oldest first. What a crash left at its end is dropped.
 
         Raises CorruptLog, OSError. Blocks.
         """
         self._path = directory / FILE_NAME
+        self._erasing_path = directory / ERASING_NAME
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         self.end = 0
         """Offset after the last acknowledged frame."""
         try:
             durable.sync_directory(directory)
+            self._finish_erasing()
             for frame in self._frames():
                 replay(frame.location, self._decoded(frame))
                 self.end = frame.location.offset + frame.location.length
@@ -91,7 +125,7 @@ class Log:
     def close(self) -> None:
         os.close(self._descriptor)
 
-    def append(self, records: Sequence[Upsert]) -> list[Location]:
+    def append(self, records: Sequence[Record]) -> list[Location]:
         """Write records as one group; on disk when this returns. Blocks.
 
         Raises OSError; then none of them is in the log.
@@ -111,14 +145,48 @@ class Log:
         return locations
 
     def read(self, location: Location) -> Upsert:
-        """The record there. Raises CorruptLog. Blocks."""
-        data = os.pread(self._descriptor, location.length, location.offset)
-        frame = _parse(data, location.offset)
+        """The document there. Raises CorruptLog. Blocks."""
+        record = self._decoded(self._whole_frame_at(location))
+        if not isinstance(record, Upsert):
+            raise CorruptLog(f"{self._path}: the record at {location.offset} is no document")
+        return record
+
+    def erase(self, locations: Sequence[Location]) -> None:
+        """Overwrite the documents there; each stays as an `Erased` of the same length. Blocks.
+
+        Raises CorruptLog, OSError; what had begun is finished by the next call, or when the log is opened next.
+        """
+        self._finish_erasing()
+        erasing = []
+        for location in locations:
+            frame = self._whole_frame_at(location)
+            record = self._decoded(frame)
+            if isinstance(record, Upsert):
+                erased = Erased(record.document_id, record.made_by, len(record.passages))
+                erasing.append({"group": frame.group, **asdict(location), **asdict(erased)})
+        durable.replace(self._erasing_path, json.dumps(erasing).encode())
+        self._finish_erasing()
+
+    def _finish_erasing(self) -> None:
+        try:
+            erasing = json.loads(self._erasing_path.read_bytes())
+        except FileNotFoundError:
+            return
+        for fields in erasing:
+            group, offset, length = (fields.pop(name) for name in ("group", "offset", "length"))
+            record = _encode(Erased(**fields), length - HEADER.size)
+            _write(self._descriptor, _frame(record, group), offset)
+        os.fsync(self._descriptor)
+        self._erasing_path.unlink()
+        durable.sync_directory(self._erasing_path.parent)
+
+    def _whole_frame_at(self, location: Location) -> _Frame:
+        frame = _parse(os.pread(self._descriptor, location.length, location.offset), location.offset)
         if frame is None:
             raise CorruptLog(f"{self._path}: the record at {location.offset} is damaged")
-        return self._decoded(frame)
+        return frame
 
-    def _decoded(self, frame: _Frame) -> Upsert:
+    def _decoded(self, frame: _Frame) -> Record:
         try:
             return _decode(frame.record)
         except UnknownKind as error:
@@ -176,7 +244,29 @@ def _crc(record: bytes, group: int) -> int:
     return zlib.crc32(record, zlib.crc32(group.to_bytes(8, "little")))
 
 
-def _encode(record: Upsert) -> bytes:
+def _encode(record: Record, min_length: int = 0) -> bytes:
+    """`min_length` fills up with zeros, which stand where vectors would."""
+    text = json.dumps(_fields(record), ensure_ascii=False, separators=(",", ":")).encode()
+    if isinstance(record, Upsert):
+        vectors = np.ascontiguousarray(record.vectors, dtype="<f4").tobytes()
+    else:
+        vectors = bytes(max(0, min_length - LENGTHS.size - len(text)))
+    return LENGTHS.pack(len(text), len(vectors)) + text + vectors
+
+
+def _fields(record: Record) -> dict[str, Any]:
+    match record:
+        case Erased():
+            return {"kind": ERASED, **asdict(record)}
+        case Delete(document_ids):
+            return {"kind": DELETE, "document_ids": document_ids}
+        case Rollback(log_end):
+            return {"kind": ROLLBACK, "log_end": log_end}
+        case Upsert():
+            return _fields_of_document(record)
+
+
+def _fields_of_document(record: Upsert) -> dict[str, Any]:
     """What passages share is written once: a record is in proportion to its document."""
     number_by_place: dict[tuple[str, tuple[str, ...], str], int] = {}
     passages = []
@@ -184,31 +274,38 @@ def _encode(record: Upsert) -> bytes:
         place = (passage.title, passage.heading_path, passage.uri)
         number = number_by_place.setdefault(place, len(number_by_place))
         passages.append([passage.passage_id, number, passage.text, passage.page, passage.start, passage.end])
-    fields = {
-        "kind": KIND,
+    return {
+        "kind": UPSERT,
         "document_id": record.document_id,
         "content_hash": record.content_hash,
         "made_by": record.made_by,
         "places": list(number_by_place),
         "passages": passages,
     }
-    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
-    vectors = np.ascontiguousarray(record.vectors, dtype="<f4").tobytes()
-    return LENGTHS.pack(len(text), len(vectors)) + text + vectors
 
 
-def _decode(data: bytes) -> Upsert:
+def _decode(data: bytes) -> Record:
     text_length, _ = LENGTHS.unpack_from(data)
     fields = json.loads(data[LENGTHS.size : LENGTHS.size + text_length])
-    if fields.get("kind") != KIND:
-        raise UnknownKind(f"is of kind {fields.get('kind')}, this software reads {KIND}")
+    kind = fields.get("kind")
+    if kind == UPSERT:
+        return _document(fields, np.frombuffer(data, dtype="<f4", offset=LENGTHS.size + text_length))
+    if kind == ERASED:
+        return Erased(fields["document_id"], fields["made_by"], fields["num_passages"])
+    if kind == DELETE:
+        return Delete(tuple(fields["document_ids"]))
+    if kind == ROLLBACK:
+        return Rollback(fields["log_end"])
+    raise UnknownKind(f"is of kind {kind}, this software reads {', '.join(KINDS)}")
+
+
+def _document(fields: Mapping[str, Any], vectors: NDArray[np.float32]) -> Upsert:
     places = [(title, tuple(heading_path), uri) for title, heading_path, uri in fields["places"]]
     passages = tuple(
         Passage(passage_id, fields["document_id"], title, heading_path, text, uri, page, start, end)
         for passage_id, number, text, page, start, end in fields["passages"]
         for title, heading_path, uri in [places[number]]
     )
-    vectors = np.frombuffer(data, dtype="<f4", offset=LENGTHS.size + text_length)
     return Upsert(
         fields["document_id"],
         fields["content_hash"],

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import faiss
@@ -24,8 +26,6 @@ from services.retriever.passage import Passage
 from services.retriever.version import DENSE_FILE, SPARSE_DIRECTORY
 
 logger = logging.getLogger(__name__)
-
-PARTIAL = ".partial"
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,22 @@ def publish(
     locations: Sequence[Location],
     log_end: int,
     recipe: Recipe,
+    like: Manifest | None = None,
 ) -> Manifest:
     """Write beside, bring to disk, verify, flip. Rows follow `locations`. Blocks.
 
+    `like` is a version of the same documents. Its files are linked where they are those that would be written.
     Whenever it is killed, the version published before stays published and readable. Raises OSError.
     """
-    for leftover in collection.versions_path.glob(f".*{PARTIAL}"):  # of a publication that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
+    durable.remove_leftovers(collection.versions_path)
     index_version = _next_version(collection)
     target = collection.version_path(index_version)
-    beside = target.with_name(f".{target.name}{PARTIAL}")
+    beside = durable.partial(target)
     try:
-        described = _write(beside, index_version, analyzer, log, locations, log_end, recipe)
+        if like and _is_made_by(like, recipe) and _link(collection.version_path(like.index_version), beside, like):
+            described = replace(like, index_version=index_version, created_at=datetime.now(UTC), log_end=log_end)
+        else:
+            described = _write(beside, index_version, analyzer, log, locations, log_end, recipe)
         data = described.to_json()
         (beside / manifest.NAME).write_bytes(data)
         durable.sync_tree(beside)
@@ -102,6 +106,7 @@ def _write(
     dense.write(directory / DENSE_FILE, vectors, recipe.dimension)
     return Manifest(
         index_version=index_version,
+        created_at=datetime.now(UTC),
         num_documents=len(locations),
         num_passages=num_passages,
         dimension=recipe.dimension,
@@ -114,6 +119,24 @@ def _write(
         library_versions=_library_versions(),
         file_by_path=manifest.describe(directory),
     )
+
+
+def _is_made_by(version: Manifest, recipe: Recipe) -> bool:
+    made_by = (Recipe(version.encoder, version.splitter, version.dimension), version.index_factory, version.metric)
+    return made_by == (recipe, FACTORY, METRIC) and version.library_versions == _library_versions()
+
+
+def _link(source: Path, directory: Path, described: Manifest) -> bool:
+    """Give a new directory the files of a version, without copying them. False, and nothing there, where that fails."""
+    try:
+        for path in described.file_by_path:
+            (directory / path).parent.mkdir(parents=True, exist_ok=True)
+            os.link(source / path, directory / path)
+    except OSError as error:  # a file system without links, or a damaged version
+        logger.info("written anew, not linked", extra={"directory": source.name, "reason": str(error)})
+        shutil.rmtree(directory, ignore_errors=True)
+        return False
+    return True
 
 
 def _verify(directory: Path, described: Manifest) -> None:

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
 import grpc
 
@@ -16,23 +18,28 @@ from chassis.errors import AlreadyExists, FailedPrecondition, InvalidRequest, No
 from chassis.runtime import Runtime
 from chassis.validation import require_between
 from services.retriever.analyzer import LANGUAGES, Analyzer
-from services.retriever.collection import DEFAULT_NAME, NAME, NAME_RULE
+from services.retriever.collection import DEFAULT_NAME, NAME, NAME_RULE, CorruptPointer
 from services.retriever.encoder import Encoded, Text
 from services.retriever.indexer.concurrency import map_as_finished
 from services.retriever.indexer.config import IndexerConfig
 from services.retriever.indexer.disk import disk_errors
-from services.retriever.indexer.intake import MAX_CHARACTERS, Rejected, require_valid
+from services.retriever.indexer.intake import MAX_CHARACTERS, MAX_ID_CHARACTERS, Rejected, require_valid
 from services.retriever.indexer.library import Library
 from services.retriever.indexer.listing import list_blocking
 from services.retriever.indexer.publisher import Recipe
 from services.retriever.indexer.splitter import Document, Section, Splitter
 from services.retriever.indexer.store import Outcome, Store
+from services.retriever.indexer.versions import NoSuchVersion, Retention, VersionIsPublished
 from services.retriever.indexer.writer import CollectionWriter, MadeByAnother, NothingStored
 from services.retriever.loader import load_encoder
+from services.retriever.manifest import CorruptVersion, Manifest
 from trivium.v1 import indexer_pb2, indexer_pb2_grpc
 
 logger = logging.getLogger(__name__)
 
+MAX_DELETED_DOCUMENTS = 1_000
+"""In one request."""
+MAX_INDEX_VERSION = 2**63 - 1
 MAX_PAGE_SIZE = 1_000
 DEFAULT_PAGE_SIZE = 100
 MAX_STREAM_CHARACTERS = 2 * MAX_CHARACTERS
@@ -80,7 +87,8 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         max_tokens = min(self._config.max_passage_tokens, encoder.max_text_tokens)
         splitter = Splitter(encoder.token_ends(), max_tokens)
         recipe = Recipe(encoder.fingerprint, splitter.fingerprint, encoder.dimension)
-        self._library = await asyncio.to_thread(Library, self._config.collections_path, recipe)
+        retention = Retention(self._config.retained_versions, timedelta(seconds=self._config.retained_for_s))
+        self._library = await asyncio.to_thread(Library, self._config.collections_path, recipe, retention)
         self._batcher = self._runtime.batcher(encoder)
         self._batcher.start()
         self._store = Store(splitter, self._batcher, self._config.max_queue_entries // 2)
@@ -158,18 +166,64 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         context: grpc.aio.ServicerContext[indexer_pb2.PublishVersionRequest, indexer_pb2.PublishVersionResponse],
     ) -> indexer_pb2.PublishVersionResponse:
         writer = self._writer("collection", request.collection)
-        try:
-            with disk_errors():
-                published = await writer.publish()
-        except NothingStored:
-            raise FailedPrecondition("NOTHING_STORED", "the collection holds no document yet") from None
-        except MadeByAnother as error:
-            raise FailedPrecondition("ENCODER_MISMATCH", str(error)) from None
+        with _writing():
+            published = await writer.publish()
         return indexer_pb2.PublishVersionResponse(
             index_version=published.index_version,
             num_documents=published.num_documents,
             num_passages=published.num_passages,
         )
+
+    async def DeleteDocuments(
+        self,
+        request: indexer_pb2.DeleteDocumentsRequest,
+        context: grpc.aio.ServicerContext[indexer_pb2.DeleteDocumentsRequest, indexer_pb2.DeleteDocumentsResponse],
+    ) -> indexer_pb2.DeleteDocumentsResponse:
+        writer = self._writer("collection", request.collection)
+        require_between("document_ids", len(request.document_ids), 1, MAX_DELETED_DOCUMENTS)
+        for number, document_id in enumerate(request.document_ids):
+            require_between(f"document_ids[{number}]", len(document_id), 1, MAX_ID_CHARACTERS)
+        absent_from = 0
+        with _writing():
+            deleted = await writer.delete(request.document_ids)
+            if request.publish or request.purge:
+                with suppress(NothingStored):  # there never was a version
+                    absent_from = (await writer.publish()).index_version
+            if request.purge:
+                await writer.delete_versions(await writer.versions_holding(request.document_ids))
+            held_by = await writer.versions_holding(request.document_ids)
+        return indexer_pb2.DeleteDocumentsResponse(
+            deleted_document_ids=deleted, absent_from_version=absent_from, held_by_versions=held_by
+        )
+
+    async def ListVersions(
+        self,
+        request: indexer_pb2.ListVersionsRequest,
+        context: grpc.aio.ServicerContext[indexer_pb2.ListVersionsRequest, indexer_pb2.ListVersionsResponse],
+    ) -> indexer_pb2.ListVersionsResponse:
+        writer = self._writer("collection", request.collection)
+        kept = await writer.versions()
+        return indexer_pb2.ListVersionsResponse(versions=[_describe_version(writer, one) for one in reversed(kept)])
+
+    async def RollbackVersion(
+        self,
+        request: indexer_pb2.RollbackVersionRequest,
+        context: grpc.aio.ServicerContext[indexer_pb2.RollbackVersionRequest, indexer_pb2.RollbackVersionResponse],
+    ) -> indexer_pb2.RollbackVersionResponse:
+        writer = self._writer("collection", request.collection)
+        with _writing():
+            published = await writer.roll_back(_version_number(request.index_version))
+        return indexer_pb2.RollbackVersionResponse(version=_describe_version(writer, published))
+
+    async def DeleteVersion(
+        self,
+        request: indexer_pb2.DeleteVersionRequest,
+        context: grpc.aio.ServicerContext[indexer_pb2.DeleteVersionRequest, indexer_pb2.DeleteVersionResponse],
+    ) -> indexer_pb2.DeleteVersionResponse:
+        writer = self._writer("collection", request.collection)
+        with _writing():
+            await writer.delete_versions([_version_number(request.index_version)])
+        return indexer_pb2.DeleteVersionResponse()
 
     async def _arrivals(self, requests: AsyncIterator[indexer_pb2.UpsertDocumentsRequest]) -> AsyncIterator[_Arrival]:
         writer: CollectionWriter | None = None
@@ -207,6 +261,30 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         if writer is None:
             raise NotFound("collection", name)
         return writer
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """What a collection's writer refuses, as a caller gets it."""
+    try:
+        with disk_errors():
+            yield
+    except NothingStored:
+        raise FailedPrecondition("NOTHING_STORED", "the collection holds no document yet") from None
+    except MadeByAnother as error:
+        raise FailedPrecondition("ENCODER_MISMATCH", str(error)) from None
+    except NoSuchVersion as error:
+        raise NotFound("version", str(error)) from None
+    except VersionIsPublished:
+        raise FailedPrecondition("VERSION_PUBLISHED", "retrievers follow this version") from None
+    except (CorruptVersion, CorruptPointer) as error:
+        logger.error("a version is damaged", extra={"reason": str(error)})
+        raise FailedPrecondition("INDEX_CORRUPT", "a version failed verification; the log names the file") from None
+
+
+def _version_number(index_version: int) -> int:
+    require_between("index_version", index_version, 1, MAX_INDEX_VERSION)
+    return index_version
 
 
 def _require_name(field: str, name: str) -> None:
@@ -264,4 +342,15 @@ def _describe(writer: CollectionWriter) -> indexer_pb2.Collection:
         num_passages=writer.num_passages,
         num_unpublished_documents=writer.num_unpublished,
         created_at=writer.settings.created_at,
+    )
+
+
+def _describe_version(writer: CollectionWriter, version: Manifest) -> indexer_pb2.IndexVersion:
+    return indexer_pb2.IndexVersion(
+        index_version=version.index_version,
+        created_at=version.created_at,
+        num_documents=version.num_documents,
+        num_passages=version.num_passages,
+        num_bytes=version.size,
+        is_published=writer.published is not None and writer.published.index_version == version.index_version,
     )

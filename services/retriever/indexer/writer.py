@@ -1,22 +1,25 @@
-"""One collection as its writer sees it: what the log holds, group commit, publication."""
+"""One collection as its writer sees it: what the log holds, group commit, publication, rollback."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 
 from chassis.executor import SingleThread
 from services.retriever import fingerprint, manifest
 from services.retriever.collection import Collection, CorruptPointer
+from services.retriever.indexer import versions
 from services.retriever.indexer.concurrency import Turns, Undertakings
-from services.retriever.indexer.log import Location, Log, Upsert
+from services.retriever.indexer.documents import Documents, Stored
+from services.retriever.indexer.log import Delete, Log, Record, Rollback
 from services.retriever.indexer.publisher import Recipe, publish
+from services.retriever.indexer.versions import Retention
 from services.retriever.manifest import CorruptVersion, Manifest
 
 
 class NothingStored(Exception):
-    """There is no document to publish."""
+    """There never was a document to publish."""
 
 
 class MadeByAnother(Exception):
@@ -28,64 +31,63 @@ class MadeByAnother(Exception):
         )
 
 
-@dataclass(frozen=True)
-class Stored:
-    """The latest state of one document."""
-
-    location: Location
-    content_hash: str
-    made_by: str
-    num_passages: int
-
-
 class CollectionWriter:
     """Lives on the event loop; what blocks runs on the log's thread or on one of the loop's."""
 
-    def __init__(self, collection: Collection, recipe: Recipe, log_thread: SingleThread) -> None:
+    def __init__(self, collection: Collection, recipe: Recipe, retention: Retention, log_thread: SingleThread) -> None:
         """Open it and replay its log. Raises CorruptLog. Blocks."""
         self.collection = collection
         self.settings = collection.settings()
         self.made_by = fingerprint.digest({**recipe.encoder, **recipe.splitter})
         self.turns = Turns()
         """Of documents, by id."""
-        self.num_passages = 0
         self.published = _published(collection)
         self._recipe = recipe
+        self._retention = retention
         self._log_thread = log_thread
-        self._stored: dict[str, Stored] = {}
-        self._stored_end = 0
-        """Offset in the log up to which `_stored` holds it. The log's own end is ahead of it during a commit."""
-        self._unpublished: set[str] = set()
-        self._pending: list[tuple[Upsert, asyncio.Future[None]]] = []
+        self._documents = Documents()
+        """The log's own end is ahead of theirs during a commit."""
+        self._pending: list[tuple[Record, asyncio.Future[None]]] = []
         self._committing: asyncio.Task[None] | None = None
-        self._publications = Undertakings()
+        self._undertakings = Undertakings()
         self._publishing = asyncio.Lock()
         self._next_publication: asyncio.Task[Manifest] | None = None
-        self._log = Log(collection.log_path, self._apply)
+        self._log = Log(collection.log_path, self._documents.apply)
+        if self.published:
+            self._documents.forget_changes_before(self.published.log_end)
+
+    @property
+    def has_records(self) -> bool:
+        """Whether anything was ever stored."""
+        return self._documents.log_end > 0
 
     @property
     def num_documents(self) -> int:
-        return len(self._stored)
+        return len(self._documents)
+
+    @property
+    def num_passages(self) -> int:
+        return self._documents.num_passages
 
     @property
     def num_unpublished(self) -> int:
-        """Documents whose latest state the published version does not hold."""
-        return len(self._unpublished)
+        """Documents that were stored, replaced or deleted since what the published version holds."""
+        return self._documents.num_changed
 
     def stored(self, document_id: str) -> Stored | None:
-        return self._stored.get(document_id)
+        return self._documents.get(document_id)
 
     def all_stored(self) -> dict[str, Stored]:
         """The latest state of every document, by id, as it is now: a copy."""
-        return dict(self._stored)
+        return self._documents.now()
 
     def is_current(self, document_id: str, content_hash: str) -> bool:
         """Whether this content, made as this process would, is stored already."""
-        stored = self._stored.get(document_id)
+        stored = self._documents.get(document_id)
         return stored is not None and (stored.content_hash, stored.made_by) == (content_hash, self.made_by)
 
-    async def append(self, record: Upsert) -> None:
-        """Store a document; it is on disk when this returns. Raises OSError; then it is not stored.
+    async def append(self, record: Record) -> None:
+        """Take a record; it is on disk when this returns. Raises OSError; then it is not in the log.
 
         Records that come while the disk is busy share the next fsync.
         """
@@ -103,14 +105,50 @@ class CollectionWriter:
         Raises NothingStored, MadeByAnother, OSError.
         """
         if self._next_publication is None:
-            self._next_publication = self._publications.begin(self._publish())
+            self._next_publication = self._undertakings.begin(self._publish())
         return await asyncio.shield(self._next_publication)
+
+    async def delete(self, document_ids: Iterable[str]) -> list[str]:
+        """Delete documents; that is on disk when this returns. Which of them were stored, sorted.
+
+        Those that a rollback might bring back are deleted, too. A caller that leaves does not stop it. Raises OSError.
+        """
+        return await asyncio.shield(self._undertakings.begin(self._delete(sorted(set(document_ids)))))
+
+    async def roll_back(self, index_version: int) -> Manifest:
+        """Publish a new version with an old one's documents, but for those that were deleted since.
+
+        What was stored since stays in the log, unseen. A caller that leaves does not stop it.
+
+        Raises NoSuchVersion, CorruptVersion, MadeByAnother: then nothing has changed. Raises OSError: then it may be
+        in the log, and the next publication carries it out.
+        """
+        return await asyncio.shield(self._undertakings.begin(self._roll_back(index_version)))
+
+    async def versions(self) -> list[Manifest]:
+        """The versions that are kept and can be read, oldest first. Raises OSError."""
+        return await asyncio.to_thread(versions.kept, self.collection)
+
+    async def versions_holding(self, document_ids: Sequence[str]) -> list[int]:
+        """The versions that are kept and hold any of these documents, oldest first. Raises OSError."""
+        return [
+            version.index_version
+            for version in await self.versions()
+            if any(self._documents.is_held_at(document_id, version.log_end) for document_id in document_ids)
+        ]
+
+    async def delete_versions(self, index_versions: Iterable[int]) -> None:
+        """Delete the files of versions. A caller that leaves does not stop it.
+
+        Raises NoSuchVersion, VersionIsPublished, CorruptPointer, OSError.
+        """
+        await asyncio.shield(self._undertakings.begin(self._delete_versions(index_versions)))
 
     async def close(self) -> None:
         """Finish what is being written."""
         if self._committing:
             await asyncio.wait([self._committing])
-        await self._publications.finish()
+        await self._undertakings.finish()
         self._log.close()
 
     async def _commit(self) -> None:
@@ -123,50 +161,76 @@ class CollectionWriter:
                 _settle(group, error)
                 continue
             for record, location in zip(records, locations, strict=True):
-                self._apply(location, record)
+                self._documents.apply(location, record)
             _settle(group, None)
         self._committing = None
 
-    def _apply(self, location: Location, record: Upsert) -> None:
-        if before := self._stored.get(record.document_id):
-            self.num_passages -= before.num_passages
-        self.num_passages += len(record.passages)
-        self._stored[record.document_id] = Stored(location, record.content_hash, record.made_by, len(record.passages))
-        self._stored_end = location.offset + location.length
-        if self.published is None or location.offset >= self.published.log_end:
-            self._unpublished.add(record.document_id)
+    async def _delete(self, document_ids: Sequence[str]) -> list[str]:
+        async with AsyncExitStack() as turns:
+            for document_id in document_ids:  # sorted, so that two callers never wait crosswise
+                await turns.enter_async_context(self.turns.of(document_id))
+            stored = [document_id for document_id in document_ids if self._documents.get(document_id)]
+            if seen := [document_id for document_id in document_ids if self._documents.may_be_seen(document_id)]:
+                await self.append(Delete(tuple(seen)))
+            return stored
+
+    async def _delete_versions(self, index_versions: Iterable[int]) -> None:
+        async with self._publishing:
+            for index_version in index_versions:
+                await asyncio.to_thread(versions.delete, self.collection, index_version)
 
     async def _publish(self) -> Manifest:
         async with self._publishing:
             self._next_publication = None  # who comes from now on may have stored more
-            stored, log_end = self.all_stored(), self._stored_end
-            self.published = await asyncio.to_thread(self._publish_blocking, stored, log_end)
-            self._forget_published(self.published.log_end)
-            return self.published
+            return await self._publish_now(None)
 
-    def _publish_blocking(self, stored: Mapping[str, Stored], log_end: int) -> Manifest:
+    async def _roll_back(self, index_version: int) -> Manifest:
+        async with self._publishing:
+            old = await asyncio.to_thread(versions.read, self.collection, index_version)
+            if old.log_end > self._documents.log_end:
+                raise CorruptVersion(f"version {index_version}: of another log than this collection's")
+            self._require_made_here(self._documents.rolled_back(old.log_end))
+            await self.append(Rollback(old.log_end))
+            return await self._publish_now(old)
+
+    async def _publish_now(self, like: Manifest | None) -> Manifest:
+        """`like` may hold the very documents that are stored."""
+        stored, log_end = self._documents.now(), self._documents.log_end
+        if like and stored != self._documents.at(like.log_end):
+            like = None
+        self.published = await asyncio.to_thread(self._publish_blocking, stored, log_end, like)
+        self._documents.forget_changes_before(self.published.log_end)
+        await self._erase_deleted(log_end)
+        await asyncio.to_thread(versions.retire, self.collection, self._retention)
+        return self.published
+
+    async def _erase_deleted(self, log_end: int) -> None:
+        """Contents of what had been deleted by then are in no version to come, and no publication reads them now."""
+        if locations := self._documents.to_erase(log_end):
+            await self._log_thread.run(self._log.erase, locations)
+            self._documents.note_erased(set(locations))
+
+    def _publish_blocking(self, stored: Mapping[str, Stored], log_end: int, like: Manifest | None) -> Manifest:
         """Rows are in the order of document ids: the same documents give the same version, however they came."""
-        if not stored:
+        if not log_end:
             raise NothingStored
-        if others := sum(one.made_by != self.made_by for one in stored.values()):
-            raise MadeByAnother(others)
+        self._require_made_here(stored)
         published = _published(self.collection)  # as it is on disk now, not as it was
         if published and self._is_as_would_be(published, log_end) and _is_whole(self.collection, published):
             return published
         locations = [stored[document_id].location for document_id in sorted(stored)]
-        return publish(self.collection, self.settings.analyzer, self._log, locations, log_end, self._recipe)
+        return publish(self.collection, self.settings.analyzer, self._log, locations, log_end, self._recipe, like)
+
+    def _require_made_here(self, stored: Mapping[str, Stored]) -> None:
+        if others := sum(one.made_by != self.made_by for one in stored.values()):
+            raise MadeByAnother(others)
 
     def _is_as_would_be(self, published: Manifest, log_end: int) -> bool:
         recipe = Recipe(published.encoder, published.splitter, published.dimension)
         return recipe == self._recipe and published.log_end == log_end
 
-    def _forget_published(self, log_end: int) -> None:
-        self._unpublished = {
-            document_id for document_id in self._unpublished if self._stored[document_id].location.offset >= log_end
-        }
 
-
-def _settle(group: list[tuple[Upsert, asyncio.Future[None]]], error: Exception | None) -> None:
+def _settle(group: list[tuple[Record, asyncio.Future[None]]], error: Exception | None) -> None:
     for _, committed in group:
         if committed.done():  # its caller left
             continue

@@ -1,0 +1,91 @@
+"""`trivium collection`: its commands. Each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.options import Indexer, Json, console_for, failures_shown
+
+app = typer.Typer(help="Collections and their versions: look, publish, roll back, delete.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The collection's name.")]
+Version = Annotated[int, typer.Argument(help="The version's number.", min=1)]
+ADDRESS = "127.0.0.1:7002"
+
+
+@app.command("list")
+def list_collections(indexer: Indexer = ADDRESS, json: Json = False) -> None:
+    """All collections, with what they hold and what is published."""
+    from cli import collection
+
+    with failures_shown(json):
+        collection.show_all(indexer, console_for(json), json)
+
+
+@app.command()
+def show(name: Name = "default", indexer: Indexer = ADDRESS, json: Json = False) -> None:
+    """One collection."""
+    from cli import collection
+
+    with failures_shown(json):
+        collection.show_one(indexer, name, console_for(json), json)
+
+
+@app.command()
+def versions(name: Name = "default", indexer: Indexer = ADDRESS, json: Json = False) -> None:
+    """The versions that can be rolled back to, the newest first."""
+    from cli import collection
+
+    with failures_shown(json):
+        collection.show_versions(indexer, name, console_for(json), json)
+
+
+@app.command()
+def publish(name: Name = "default", indexer: Indexer = ADDRESS, json: Json = False) -> None:
+    """Publish what is stored and let the retrievers follow."""
+    from cli import collection
+
+    with failures_shown(json):
+        collection.publish(indexer, name, console_for(json), json)
+
+
+@app.command()
+def rollback(name: Name, version: Version, indexer: Indexer = ADDRESS, json: Json = False) -> None:
+    """Publish a new version with the documents of an old one, but for those that were deleted since.
+
+    What was stored since is stored no longer until it is sent again.
+    """
+    from cli import collection
+
+    with failures_shown(json):
+        collection.roll_back(indexer, name, version, console_for(json), json)
+
+
+@app.command("delete-version")
+def delete_version(name: Name, version: Version, indexer: Indexer = ADDRESS, json: Json = False) -> None:
+    """Delete the files of an old version. Its documents stay stored."""
+    from cli import collection
+
+    with failures_shown(json):
+        collection.delete_version(indexer, name, version, console_for(json), json)
+
+
+@app.command("delete-documents")
+def delete_documents(
+    name: Name,
+    document_ids: Annotated[list[str], typer.Argument(help="Ids of the documents, as `search --json` names them.")],
+    purge: Annotated[bool, typer.Option("--purge", help="Delete every old version that holds them, too.")] = False,
+    indexer: Indexer = ADDRESS,
+    json: Json = False,
+) -> None:
+    """Delete documents, and publish a version without them.
+
+    The exit status is 1 when one of them was not there.
+    """
+    from cli import collection
+
+    with failures_shown(json):
+        are_all_deleted = collection.delete_documents(indexer, name, document_ids, purge, console_for(json), json)
+        raise typer.Exit(0 if are_all_deleted else 1)

@@ -1,0 +1,52 @@
+"""Options that several commands have, and how a command ends. Imports nothing that makes `--help` wait."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Gateway = Annotated[str, typer.Option(help="The gateway's gRPC address.", envvar="TRIVIUM_GATEWAY")]
+Indexer = Annotated[str, typer.Option(help="The indexer's gRPC address.", envvar="TRIVIUM_INDEXER")]
+Collection = Annotated[str, typer.Option(help="The collection's name.")]
+TopK = Annotated[int | None, typer.Option(help="How many passages are kept. [default: 5]", min=1, max=100)]
+Timeout = Annotated[float, typer.Option(help="Seconds the whole question may take.", min=0.001)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+@contextmanager
+def failures_shown(json: bool = False) -> Iterator[None]:
+    """Print what went wrong in one line on standard error, or as the one JSON object, and exit with 1."""
+    from chassis.config import ConfigError
+    from cli.connection import CallFailed
+    from cli.evaluation.failure import EvaluationFailed
+    from cli.ghz import LoadFailed
+    from cli.processes import ProcessFailed
+
+    try:
+        yield
+    except CallFailed as error:
+        if json:
+            from json import dumps
+
+            print(dumps(error.refusal.to_dict(), ensure_ascii=False))
+        else:
+            typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(1) from None
+    except (ConfigError, EvaluationFailed, LoadFailed, ProcessFailed) as error:
+        typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(1) from None
+
+
+def console_for(json: bool) -> Console:
+    """For a report. A log has no width of its own: lines of 120 characters there."""
+    from rich.console import Console
+
+    console = Console(quiet=json)
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(quiet=json, width=120)
