@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from cli.ask import as_json
 from cli.connection import calling, open_channel
@@ -76,6 +77,18 @@ def roll_back(address: str, name: str, index_version: int, console: Console, is_
         response = stub.RollbackVersion(request, timeout=TIMEOUT_S)
     text = f"{_published(name, response.version)}, as in version {index_version} without what was deleted since"
     _tell(response, text, console, is_json)
+
+
+def verify(address: str, name: str, console: Console, is_json: bool) -> bool:
+    """True when nothing is damaged."""
+    with _indexer(address) as stub:
+        response = stub.VerifyCollection(indexer_pb2.VerifyCollectionRequest(collection=name), timeout=TIMEOUT_S)
+    if is_json:
+        print(as_json(response))
+    else:
+        console.print(_checks_table(response))
+        console.print(f"{response.num_deleted_documents:,} documents were deleted and are looked for", highlight=False)
+    return not response.log.fault and not any(version.fault for version in response.versions)
 
 
 def delete_version(address: str, name: str, index_version: int, console: Console, is_json: bool) -> None:
@@ -155,6 +168,27 @@ def _collections_table(collections: Sequence[indexer_pb2.Collection]) -> Table:
     return table
 
 
+def _checks_table(response: indexer_pb2.VerifyCollectionResponse) -> Table:
+    table = _table("what", "", "state", "deleted documents in it")
+    log = response.log
+    table.add_row("log", "", _state(log.fault, f"{log.num_records:,} records, all whole"), _held(log.held_document_ids))
+    for one in response.versions:
+        published = "published" if one.is_published else ""
+        state = _state(one.fault, "every file as it was written")
+        table.add_row(f"version {one.index_version}", published, state, _held(one.held_document_ids))
+    return table
+
+
+def _state(fault: str, otherwise: str) -> Text:
+    return Text(fault or otherwise, style="red" if fault else "")
+
+
+def _held(document_ids: Sequence[str]) -> str:
+    """Some of them by name."""
+    shown = ", ".join(map(escape, document_ids[:3]))
+    return f"{len(document_ids):,}: {shown}{' …' if len(document_ids) > 3 else ''}" if document_ids else "none"
+
+
 def _versions_table(versions: Sequence[indexer_pb2.IndexVersion]) -> Table:
     table = _table("version", "", "documents", "passages", "size", "created")
     for one in versions:
@@ -171,10 +205,11 @@ def _versions_table(versions: Sequence[indexer_pb2.IndexVersion]) -> Table:
 
 def _table(*columns: str) -> Table:
     """Numbers to the right, words to the left."""
-    words = {"collection", "", "analyzer", "created"}
+    words = {"collection", "", "analyzer", "created", "what"}
+    long = {"state", "deleted documents in it"}
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in columns:
-        table.add_column(name, justify="left" if name in words else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name in words | long else "right", no_wrap=name not in long)
     return table
 
 

@@ -63,6 +63,18 @@ def rollback(name: Name, version: Version, indexer: Indexer = ADDRESS, json: Jso
         collection.roll_back(indexer, name, version, console_for(json), json)
 
 
+@app.command()
+def verify(name: Name = "default", indexer: Indexer = ADDRESS, json: Json = False) -> None:
+    """Read all files: what is damaged, and where deleted documents still are.
+
+    The exit status is 1 when something is damaged.
+    """
+    from cli import collection
+
+    with failures_shown(json):
+        raise typer.Exit(0 if collection.verify(indexer, name, console_for(json), json) else 1)
+
+
 @app.command("delete-version")
 def delete_version(name: Name, version: Version, indexer: Indexer = ADDRESS, json: Json = False) -> None:
     """Delete the files of an old version. Its documents stay stored."""

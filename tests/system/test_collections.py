@@ -233,7 +233,16 @@ def test_the_command_line_looks_after_versions(trivium: Installation, tmp_path: 
     ]
     assert "published" in run("versions", "pond").splitlines()[1]
     assert f"still held by version {first} " in run("delete-documents", "pond", vole, expected=1)
+    checked = json.loads(run("verify", "pond", "--json"))
+    assert checked["num_deleted_documents"] == "1"
+    assert (checked["log"]["fault"], checked["log"]["held_document_ids"]) == ("", [])
+    assert {one["index_version"]: one["held_document_ids"] for one in checked["versions"]} == {
+        str(first): [vole],
+        str(first + 1): [],
+        str(first + 2): [],
+    }
     assert "still held" not in run("delete-documents", "pond", vole, "--purge", expected=1)
+    assert vole not in run("verify", "pond")
     assert "is deleted" in run("delete-version", "pond", str(first + 1))
     assert len(json.loads(run("versions", "pond", "--json"))["versions"]) == 1
     run("rollback", "pond", str(first), expected=1)

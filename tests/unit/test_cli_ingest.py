@@ -88,6 +88,9 @@ class SmallIndexer(indexer_pb2_grpc.IndexerServiceServicer):
     def RollbackVersion(self, request: Any, context: Any) -> indexer_pb2.RollbackVersionResponse:
         raise NotImplementedError
 
+    def VerifyCollection(self, request: Any, context: Any) -> indexer_pb2.VerifyCollectionResponse:
+        raise NotImplementedError
+
     def DeleteVersion(self, request: Any, context: Any) -> indexer_pb2.DeleteVersionResponse:
         raise NotImplementedError
 

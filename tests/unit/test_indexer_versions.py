@@ -274,6 +274,39 @@ async def test_a_purge_leaves_no_byte_of_a_document_in_any_file(tmp_path: Path) 
         assert b"businessofnobody" not in path.read_bytes(), path
 
 
+async def test_verification_finds_where_deleted_documents_are(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await put(writer, a="first", secret="nobody's business", again="old")
+    await writer.publish()
+    await writer.delete(["secret", "again"])
+    await put(writer, again="new")
+    before = await writer.verify()
+    assert (before.num_deleted, before.log.num_records, before.log.held) == (1, 5, frozenset({"secret"}))
+    await writer.publish()
+    after = await writer.verify()
+    assert (after.log.fault, after.log.held) == ("", frozenset())
+    assert [(one.index_version, one.fault, one.held) for one in after.versions] == [
+        (1, "", frozenset({"secret"})),
+        (2, "", frozenset()),
+    ]
+
+
+async def test_verification_names_what_is_damaged(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    for text in ("first", "second", "third"):
+        await put(writer, a=text)
+        await writer.publish()
+    log = collection.log_path / "000001.log"
+    for path in (log, collection.version_path(1) / "manifest.json", collection.version_path(2) / "dense.faiss"):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:60] + bytes([whole[60] ^ 1]) + whole[61:])
+    found = await writer.verify()
+    assert found.log.fault.endswith("000001.log: the record at 0 is damaged")
+    assert [one.fault.partition(":")[0] for one in found.versions] == ["manifest.json", "dense.faiss", ""]
+
+
 @pytest.mark.parametrize("fails_at", range(3))
 async def test_erasing_that_breaks_off_is_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int

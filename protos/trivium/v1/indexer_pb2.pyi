@@ -253,3 +253,39 @@ class DeleteVersionRequest(_message.Message):
 class DeleteVersionResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class VerifyCollectionRequest(_message.Message):
+    __slots__ = ("collection",)
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    def __init__(self, collection: _Optional[str] = ...) -> None: ...
+
+class VerifyCollectionResponse(_message.Message):
+    __slots__ = ("num_deleted_documents", "log", "versions")
+    class LogCheck(_message.Message):
+        __slots__ = ("num_records", "fault", "held_document_ids")
+        NUM_RECORDS_FIELD_NUMBER: _ClassVar[int]
+        FAULT_FIELD_NUMBER: _ClassVar[int]
+        HELD_DOCUMENT_IDS_FIELD_NUMBER: _ClassVar[int]
+        num_records: int
+        fault: str
+        held_document_ids: _containers.RepeatedScalarFieldContainer[str]
+        def __init__(self, num_records: _Optional[int] = ..., fault: _Optional[str] = ..., held_document_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    class VersionCheck(_message.Message):
+        __slots__ = ("index_version", "is_published", "fault", "held_document_ids")
+        INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
+        IS_PUBLISHED_FIELD_NUMBER: _ClassVar[int]
+        FAULT_FIELD_NUMBER: _ClassVar[int]
+        HELD_DOCUMENT_IDS_FIELD_NUMBER: _ClassVar[int]
+        index_version: int
+        is_published: bool
+        fault: str
+        held_document_ids: _containers.RepeatedScalarFieldContainer[str]
+        def __init__(self, index_version: _Optional[int] = ..., is_published: _Optional[bool] = ..., fault: _Optional[str] = ..., held_document_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    NUM_DELETED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    LOG_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    num_deleted_documents: int
+    log: VerifyCollectionResponse.LogCheck
+    versions: _containers.RepeatedCompositeFieldContainer[VerifyCollectionResponse.VersionCheck]
+    def __init__(self, num_deleted_documents: _Optional[int] = ..., log: _Optional[_Union[VerifyCollectionResponse.LogCheck, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[VerifyCollectionResponse.VersionCheck, _Mapping]]] = ...) -> None: ...

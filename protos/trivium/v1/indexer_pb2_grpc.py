@@ -85,6 +85,11 @@ class IndexerServiceStub:
                 request_serializer=trivium_dot_v1_dot_indexer__pb2.DeleteVersionRequest.SerializeToString,
                 response_deserializer=trivium_dot_v1_dot_indexer__pb2.DeleteVersionResponse.FromString,
                 _registered_method=True)
+        self.VerifyCollection = channel.unary_unary(
+                '/trivium.v1.IndexerService/VerifyCollection',
+                request_serializer=trivium_dot_v1_dot_indexer__pb2.VerifyCollectionRequest.SerializeToString,
+                response_deserializer=trivium_dot_v1_dot_indexer__pb2.VerifyCollectionResponse.FromString,
+                _registered_method=True)
 
 
 class IndexerServiceServicer:
@@ -209,6 +214,17 @@ class IndexerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyCollection(self, request, context):
+        """VerifyCollection reads the log and every version from the disk, whole: each record's checksum, each file's
+        sha256, each passage. It says what is damaged, and where documents that were deleted still are. Publications and
+        rollbacks wait for it. Reads only; safe to repeat.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IndexerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -261,6 +277,11 @@ def add_IndexerServiceServicer_to_server(servicer, server):
                     servicer.DeleteVersion,
                     request_deserializer=trivium_dot_v1_dot_indexer__pb2.DeleteVersionRequest.FromString,
                     response_serializer=trivium_dot_v1_dot_indexer__pb2.DeleteVersionResponse.SerializeToString,
+            ),
+            'VerifyCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyCollection,
+                    request_deserializer=trivium_dot_v1_dot_indexer__pb2.VerifyCollectionRequest.FromString,
+                    response_serializer=trivium_dot_v1_dot_indexer__pb2.VerifyCollectionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -534,6 +555,33 @@ class IndexerService:
             '/trivium.v1.IndexerService/DeleteVersion',
             trivium_dot_v1_dot_indexer__pb2.DeleteVersionRequest.SerializeToString,
             trivium_dot_v1_dot_indexer__pb2.DeleteVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivium.v1.IndexerService/VerifyCollection',
+            trivium_dot_v1_dot_indexer__pb2.VerifyCollectionRequest.SerializeToString,
+            trivium_dot_v1_dot_indexer__pb2.VerifyCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -111,6 +111,13 @@ class IndexerServiceStub:
     `VERSION_PUBLISHED` (retrievers follow it), `INDEX_CORRUPT` (nobody can tell which one they follow), `READ_ONLY`
     (the indexer may not write its collections).
     """
+    VerifyCollection: _grpc.UnaryUnaryMultiCallable[_indexer_pb2.VerifyCollectionRequest, _indexer_pb2.VerifyCollectionResponse]
+    """VerifyCollection reads the log and every version from the disk, whole: each record's checksum, each file's
+    sha256, each passage. It says what is damaged, and where documents that were deleted still are. Publications and
+    rollbacks wait for it. Reads only; safe to repeat.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection).
+    """
 
 @_typing.type_check_only
 class IndexerServiceAsyncStub(IndexerServiceStub):
@@ -194,6 +201,13 @@ class IndexerServiceAsyncStub(IndexerServiceStub):
     Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection or version), FAILED_PRECONDITION with ErrorInfo:
     `VERSION_PUBLISHED` (retrievers follow it), `INDEX_CORRUPT` (nobody can tell which one they follow), `READ_ONLY`
     (the indexer may not write its collections).
+    """
+    VerifyCollection: _aio.UnaryUnaryMultiCallable[_indexer_pb2.VerifyCollectionRequest, _indexer_pb2.VerifyCollectionResponse]  # type: ignore[assignment]
+    """VerifyCollection reads the log and every version from the disk, whole: each record's checksum, each file's
+    sha256, each passage. It says what is damaged, and where documents that were deleted still are. Publications and
+    rollbacks wait for it. Reads only; safe to repeat.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection).
     """
 
 class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -335,6 +349,19 @@ class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection or version), FAILED_PRECONDITION with ErrorInfo:
         `VERSION_PUBLISHED` (retrievers follow it), `INDEX_CORRUPT` (nobody can tell which one they follow), `READ_ONLY`
         (the indexer may not write its collections).
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyCollection(
+        self,
+        request: _indexer_pb2.VerifyCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_indexer_pb2.VerifyCollectionResponse, _abc.Awaitable[_indexer_pb2.VerifyCollectionResponse]]:
+        """VerifyCollection reads the log and every version from the disk, whole: each record's checksum, each file's
+        sha256, each passage. It says what is damaged, and where documents that were deleted still are. Publications and
+        rollbacks wait for it. Reads only; safe to repeat.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection).
         """
 
 def add_IndexerServiceServicer_to_server(servicer: IndexerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

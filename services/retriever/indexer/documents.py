@@ -55,6 +55,10 @@ class Documents:
         """The state of every document, by id: a copy."""
         return dict(self._stored)
 
+    def deleted(self) -> dict[str, int]:
+        """Where the deletion stands of every document that was deleted and is not stored: a copy."""
+        return {name: offset for name, offset in self._deleted_at.items() if name not in self._stored}
+
     def may_be_seen(self, document_id: str) -> bool:
         """Whether the document is stored, or a rollback might bring it back."""
         if document_id in self._stored:

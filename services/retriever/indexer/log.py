@@ -151,6 +151,16 @@ class Log:
             raise CorruptLog(f"{self._path}: the record at {location.offset} is no document")
         return record
 
+    def scan(self, log_end: int, visit: Callable[[Location, Record], None]) -> None:
+        """Read every record up to there from the file, oldest first. Raises CorruptLog, OSError. Blocks."""
+        offset = 0
+        while offset < log_end:
+            frame = self._frame_at(offset)
+            if frame is None:
+                raise CorruptLog(f"{self._path}: the record at {offset} is damaged")
+            visit(frame.location, self._decoded(frame))
+            offset += frame.location.length
+
     def erase(self, locations: Sequence[Location]) -> None:
         """Overwrite the documents there; each stays as an `Erased` of the same length. Blocks.
 

@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 MAX_DELETED_DOCUMENTS = 1_000
 """In one request."""
+MAX_HELD_DOCUMENTS = 1_000
+"""Named of one file: a reply is bounded."""
 MAX_INDEX_VERSION = 2**63 - 1
 MAX_PAGE_SIZE = 1_000
 DEFAULT_PAGE_SIZE = 100
@@ -224,6 +226,26 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         with _writing():
             await writer.delete_versions([_version_number(request.index_version)])
         return indexer_pb2.DeleteVersionResponse()
+
+    async def VerifyCollection(
+        self,
+        request: indexer_pb2.VerifyCollectionRequest,
+        context: grpc.aio.ServicerContext[indexer_pb2.VerifyCollectionRequest, indexer_pb2.VerifyCollectionResponse],
+    ) -> indexer_pb2.VerifyCollectionResponse:
+        writer = self._writer("collection", request.collection)
+        found = await writer.verify()
+        published = writer.published.index_version if writer.published else 0
+        response = indexer_pb2.VerifyCollectionResponse(num_deleted_documents=found.num_deleted)
+        response.log.num_records, response.log.fault = found.log.num_records, found.log.fault
+        response.log.held_document_ids[:] = sorted(found.log.held)[:MAX_HELD_DOCUMENTS]
+        for version in reversed(found.versions):
+            response.versions.add(
+                index_version=version.index_version,
+                is_published=version.index_version == published,
+                fault=version.fault,
+                held_document_ids=sorted(version.held)[:MAX_HELD_DOCUMENTS],
+            )
+        return response
 
     async def _arrivals(self, requests: AsyncIterator[indexer_pb2.UpsertDocumentsRequest]) -> AsyncIterator[_Arrival]:
         writer: CollectionWriter | None = None

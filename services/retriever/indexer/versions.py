@@ -43,6 +43,11 @@ def kept(collection: Collection) -> list[Manifest]:
     return found
 
 
+def numbers(collection: Collection) -> list[int]:
+    """Of all versions, readable or not, the oldest first. Raises OSError. Blocks."""
+    return [number for number, _ in _directories(collection)]
+
+
 def read(collection: Collection, index_version: int) -> Manifest:
     """A version's manifest, once every file is what it says. Raises NoSuchVersion, CorruptVersion. Blocks."""
     directory = collection.version_path(index_version)

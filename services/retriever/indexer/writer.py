@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 from chassis.executor import SingleThread
 from services.retriever import fingerprint, manifest
@@ -14,6 +15,7 @@ from services.retriever.indexer.concurrency import Turns, Undertakings
 from services.retriever.indexer.documents import Documents, Stored
 from services.retriever.indexer.log import Delete, Log, Record, Rollback
 from services.retriever.indexer.publisher import Recipe, publish
+from services.retriever.indexer.verification import LogFinding, VersionFinding, scan_log, scan_version
 from services.retriever.indexer.versions import Retention
 from services.retriever.manifest import CorruptVersion, Manifest
 
@@ -29,6 +31,17 @@ class MadeByAnother(Exception):
         super().__init__(
             f"{num_documents:,} stored documents were made by another encoder or splitter: ingest them again"
         )
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a collection's files hold."""
+
+    num_deleted: int
+    """Documents that were deleted and are not stored."""
+    log: LogFinding
+    versions: Sequence[VersionFinding]
+    """Oldest first."""
 
 
 class CollectionWriter:
@@ -136,6 +149,15 @@ class CollectionWriter:
             for version in await self.versions()
             if any(self._documents.is_held_at(document_id, version.log_end) for document_id in document_ids)
         ]
+
+    async def verify(self) -> Verification:
+        """Read the log and every version that is kept, whole. No version comes or goes meanwhile. Raises OSError."""
+        async with self._publishing:
+            deleted = self._documents.deleted()
+            log = await asyncio.to_thread(scan_log, self._log, self._documents.log_end, deleted)
+            numbers = await asyncio.to_thread(versions.numbers, self.collection)
+            scans = [await asyncio.to_thread(scan_version, self.collection, number, deleted) for number in numbers]
+            return Verification(len(deleted), log, scans)
 
     async def delete_versions(self, index_versions: Iterable[int]) -> None:
         """Delete the files of versions. A caller that leaves does not stop it.
