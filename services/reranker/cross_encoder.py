@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 from chassis.config import ConfigError, Dtype
 from chassis.pretrained import load_encoder, load_tokenizer
 from chassis.tokens import estimate_tokens
-from services.reranker.pairs import Judgement, Pair, PairTokenizer, cut, num_positions
+from services.reranker.pairs import Judgement, Pair, PairTokenizer, Reading, cut, num_positions
 
 MIN_PASSAGE_TOKENS = 16
 """Room that a question must leave for the passage: less of one cannot be judged."""
@@ -24,7 +24,8 @@ class Batch:
 
     inputs: dict[str, torch.Tensor]
     num_tokens_by_row: list[int]
-    truncated_tokens_by_row: list[int]
+    readings: list[Reading]
+    """Of the passages, by row."""
 
     @property
     def num_tokens(self) -> int:
@@ -66,12 +67,12 @@ class CrossEncoder:
         """Each pair as its tokenizer builds it, the passage cut to what the question leaves."""
         questions = list({pair.question for pair in pairs})
         tokens_by_question = dict(zip(questions, self._tokenizer.split(questions), strict=True))
-        encodings, truncated = [], []
+        encodings, readings = [], []
         for pair, passage in zip(pairs, self._tokenizer.split([pair.passage for pair in pairs]), strict=True):
             question = tokens_by_question[pair.question]
-            truncated.append(cut(passage, self._room - len(question)))
+            readings.append(cut(passage, pair.passage, self._room - len(question)))
             encodings.append(self._tokenizer.frame(question, passage))
-        return Batch(self._tokenizer.pad(encodings), [len(encoding) for encoding in encodings], truncated)
+        return Batch(self._tokenizer.pad(encodings), [len(encoding) for encoding in encodings], readings)
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> list[Judgement]:
@@ -79,7 +80,5 @@ class CrossEncoder:
         inputs = {name: tensor.to(self._device) for name, tensor in batch.inputs.items()}
         logits = self._model(**inputs).logits.float()
         scores = logits[:, -1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]
-        rows = zip(
-            scores.tolist(), scores.tolist(), batch.num_tokens_by_row, batch.truncated_tokens_by_row, strict=True
-        )
+        rows = zip(scores.tolist(), scores.tolist(), batch.num_tokens_by_row, batch.readings, strict=True)
         return [Judgement(*row) for row in rows]

@@ -31,7 +31,7 @@ from transformers import AutoModel
 from chassis.config import Dtype
 from chassis.pretrained import load_encoder, load_tokenizer
 from chassis.tokens import estimate_tokens
-from services.reranker.pairs import Judgement, Pair, PairTokenizer, cut, num_positions
+from services.reranker.pairs import Judgement, Pair, PairTokenizer, Reading, cut, num_positions
 
 LEAST_SIMILARITY = -1.0
 LOGIT_COSINE_WEIGHT = 0.75
@@ -60,7 +60,8 @@ class Batch:
     """(pairs,) int64: the row of each pair's question."""
     weights: torch.Tensor
     """(questions, longest) float32: of a question's words, together 1; 0 elsewhere, and where it has no words."""
-    truncated_tokens_by_row: list[int]
+    readings: list[Reading]
+    """Of the passages, by row."""
 
     @property
     def num_tokens(self) -> int:
@@ -105,7 +106,7 @@ class LateInteraction:
         """Question and passage apart, the passage cut to what the encoder reads."""
         row_by_question = {question: row for row, question in enumerate(dict.fromkeys(pair.question for pair in pairs))}
         passages = self._tokenizer.split([pair.passage for pair in pairs])
-        truncated = [cut(passage, self._room) for passage in passages]
+        readings = [cut(passage, pair.passage, self._room) for passage, pair in zip(passages, pairs, strict=True)]
         questions = self._tokenizer.split(list(row_by_question))
         texts = self._texts(questions)
         return Batch(
@@ -113,7 +114,7 @@ class LateInteraction:
             passages=self._texts(passages),
             question_by_row=torch.tensor([row_by_question[pair.question] for pair in pairs]),
             weights=_spread([self._tokenizer.rarities(question) for question in questions], texts.is_word),
-            truncated_tokens_by_row=truncated,
+            readings=readings,
         )
 
     @torch.inference_mode()
@@ -127,7 +128,7 @@ class LateInteraction:
         cosines = (questions.pooled[question_by_row] * passages.pooled).sum(1)
         logits = mean(similarities, weights) + LOGIT_COSINE_WEIGHT * cosines
         evidence = soft_minimum(similarities, weights) + EVIDENCE_COSINE_WEIGHT * cosines
-        scores = zip(logits.tolist(), evidence.tolist(), _num_tokens(batch), batch.truncated_tokens_by_row, strict=True)
+        scores = zip(logits.tolist(), evidence.tolist(), _num_tokens(batch), batch.readings, strict=True)
         return [Judgement(*score) for score in scores]
 
     def _texts(self, texts: Sequence[Encoding]) -> Texts:

@@ -22,6 +22,17 @@ class Pair(NamedTuple):
     passage: str
 
 
+class Reading(NamedTuple):
+    """What a model reads of a passage."""
+
+    num_tokens: int
+    """Special tokens not counted."""
+    truncated_tokens: int
+    """Tokens of the passage that do not fit the model."""
+    num_characters: int
+    """From the passage's beginning."""
+
+
 @dataclass(frozen=True)
 class Judgement:
     """What a model said of a pair."""
@@ -32,12 +43,11 @@ class Judgement:
     """How much the passage has of all that the question asks for: what a probability is computed from."""
     num_tokens: int
     """Tokens read for it."""
-    truncated_tokens: int
-    """Tokens of the passage that did not fit the model."""
+    reading: Reading
 
 
 def passage_text(title: str, heading_path: Iterable[str], text: str) -> str:
-    """A passage as a model reads it: below its title and the headings above it."""
+    """A passage as a model reads it: below its title and the headings above it. It ends with the text."""
     return "\n".join(part for part in (title, " > ".join(heading_path), text) if part)
 
 
@@ -117,11 +127,14 @@ def _first_word(vocabulary: dict[str, int]) -> int:
     return min(words, default=0)
 
 
-def cut(passage: Encoding, room: int) -> int:
-    """Keep the first `room` tokens of a passage. Returns how many were left out."""
+def cut(passage: Encoding, text: str, room: int) -> Reading:
+    """Keep the first `room` (above 0) tokens of a passage, which are those of `text`."""
     num_truncated = max(0, len(passage) - room)
+    if not num_truncated:
+        return Reading(len(passage), 0, len(text))
     passage.truncate(room)
-    return num_truncated
+    _, end = passage.offsets[-1]
+    return Reading(room, num_truncated, end)
 
 
 def num_positions(model: PreTrainedModel, tokenizer: PairTokenizer, max_length: int) -> int:

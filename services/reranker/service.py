@@ -90,7 +90,7 @@ class RerankerService(reranker_pb2_grpc.RerankerServiceServicer):
                     self._runtime,
                     self._checkpoint,
                     [one.stats for one in served],
-                    truncated_tokens=sum(one.truncated_tokens for one in judgements),
+                    truncated_tokens=sum(one.reading.truncated_tokens for one in judgements),
                     tokens=sum(one.num_tokens for one in judgements),
                 )
             ),
@@ -137,7 +137,9 @@ class RerankerService(reranker_pb2_grpc.RerankerServiceServicer):
                 logit=judgement.logit,
                 evidence=judgement.evidence,
                 probability=self._calibration.probability(judgement.evidence) if self._calibration else None,
-                truncated_tokens=judgement.truncated_tokens,
+                truncated_tokens=judgement.reading.truncated_tokens,
+                passage_tokens=judgement.reading.num_tokens,
+                text_characters=_characters_of_text(candidate, judgement),
             )
             for candidate, judgement in zip(request.candidates, judgements, strict=True)
         ]
@@ -145,7 +147,14 @@ class RerankerService(reranker_pb2_grpc.RerankerServiceServicer):
 
 
 def _pairs(request: reranker_pb2.RerankRequest) -> list[Pair]:
-    return [
-        Pair(request.question, passage_text(candidate.title, candidate.heading_path, candidate.text))
-        for candidate in request.candidates
-    ]
+    return [Pair(request.question, _passage_text(candidate)) for candidate in request.candidates]
+
+
+def _passage_text(candidate: reranker_pb2.RerankCandidate) -> str:
+    return passage_text(candidate.title, candidate.heading_path, candidate.text)
+
+
+def _characters_of_text(candidate: reranker_pb2.RerankCandidate, judgement: Judgement) -> int:
+    """How many were read behind title and headings."""
+    num_before = len(_passage_text(candidate)) - len(candidate.text)
+    return max(0, judgement.reading.num_characters - num_before)

@@ -44,6 +44,14 @@ def rank(scored_rows: Iterable[tuple[float, int]]) -> list[Ranked]:
     return [Ranked(row, score, number) for number, (score, row) in enumerate(ordered, start=1)]
 
 
+def list_unfused(dense: Iterable[Ranked], bm25: Iterable[Ranked]) -> list[Found]:
+    """The rows of one leg and then of the other, each with that leg's score alone."""
+    return [
+        *(Found(ranked.row, dense=ranked) for ranked in dense),
+        *(Found(ranked.row, bm25=ranked) for ranked in bm25),
+    ]
+
+
 def fuse(dense: Iterable[Ranked], bm25: Iterable[Ranked], weights: Weights) -> list[Found]:
     """All rows of both legs, best first: the sum over legs of weight / (k + rank).
 

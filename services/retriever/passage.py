@@ -50,6 +50,20 @@ class Passage:
         return cls(**{**fields, "heading_path": tuple(fields["heading_path"])})
 
 
+def numbered_id(document_id: str, number: int) -> str:
+    """The id of a document's passage. Numbers are from 0, in reading order."""
+    return f"{document_id}#{number}"
+
+
+def place(passage_id: str) -> tuple[str, int] | None:
+    """The document's id and the passage's number in it, by which a version's rows are sorted.
+
+    None for what is no passage's id.
+    """
+    document_id, _, number = passage_id.rpartition("#")
+    return (document_id, int(number)) if number.isdecimal() else None
+
+
 def heading_line(title: str, heading_path: tuple[str, ...]) -> str:
     """`Title > Heading > Heading`. A document whose title is also its first heading says it once."""
     return " > ".join(name for name, _ in groupby(name for name in (title, *heading_path) if name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
@@ -16,7 +16,7 @@ from chassis.batcher import Batcher, Served
 from chassis.deadline import Deadline
 from chassis.device import num_threads
 from services.retriever.encoder import Encoded, Text
-from services.retriever.fusion import Found, Ranked, Weights, fuse
+from services.retriever.fusion import Found, Ranked, Weights, fuse, list_unfused
 from services.retriever.passage import Passage
 from services.retriever.version import Version
 
@@ -57,15 +57,25 @@ class Search:
         """How many candidates each leg finds."""
         return max(MIN_LEG_CANDIDATES, 2 * self.top_k) if self.mode is Mode.HYBRID else self.top_k
 
+    def order(self, dense: Sequence[Ranked], bm25: Sequence[Ranked]) -> list[Found]:
+        """What the legs found, best first. The first `top_k` are wanted."""
+        return fuse(dense, bm25, self.weights) if self.mode is Mode.HYBRID else list_unfused(dense, bm25)
+
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found, best first; which leg of a hybrid search failed, and by what; what encoding took."""
+    """What a search found."""
 
     found: list[tuple[Found, Passage]]
+    """What is wanted of it, best first."""
+    dense: Sequence[Ranked] = ()
+    bm25: Sequence[Ranked] = ()
+    """All that each leg found, best first."""
     encoded: Served[Encoded] | None = None
+    """What encoding took. None when no model ran."""
     dense_error: BaseException | None = None
     bm25_error: BaseException | None = None
+    """Which leg of a hybrid search failed, and by what."""
 
 
 class Searcher:
@@ -86,7 +96,7 @@ class Searcher:
         encoded, bm25 = await asyncio.gather(
             self._encode(search, deadline), self._bm25(version, search), return_exceptions=True
         )
-        return await self._on_thread(_find, version, search, encoded, bm25)
+        return await self.on_thread(_find, version, search, encoded, bm25)
 
     async def _encode(self, search: Search, deadline: Deadline) -> Served[Encoded] | None:
         if search.mode is Mode.SPARSE:
@@ -101,9 +111,10 @@ class Searcher:
     async def _bm25(self, version: Version, search: Search) -> list[Ranked]:
         if search.mode is Mode.DENSE:
             return []
-        return await self._on_thread(version.sparse.search, search.question, search.limit)
+        return await self.on_thread(version.sparse.search, search.question, search.limit)
 
-    async def _on_thread(self, function: Callable[..., Output], *arguments: Any) -> Output:
+    async def on_thread(self, function: Callable[..., Output], *arguments: Any) -> Output:
+        """What `function`, which blocks, returns: index work is done there."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
 
@@ -123,13 +134,8 @@ def _find(
         raise dense_error
     if bm25_error and not (dense_ranked and search.weights.dense):
         raise bm25_error
-    if search.mode is Mode.HYBRID:
-        found = fuse(dense_ranked, bm25_ranked, search.weights)[: search.top_k]
-    else:
-        found = [Found(ranked.row, dense=ranked) for ranked in dense_ranked]
-        found += [Found(ranked.row, bm25=ranked) for ranked in bm25_ranked]
-    passages = version.sparse.passages([one.row for one in found])
-    return Findings(list(zip(found, passages, strict=True)), served, dense_error, bm25_error)
+    found = search.order(dense_ranked, bm25_ranked)[: search.top_k]
+    return Findings(version.with_passages(found), dense_ranked, bm25_ranked, served, dense_error, bm25_error)
 
 
 def _nearest(

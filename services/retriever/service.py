@@ -14,10 +14,17 @@ from chassis.checkpoint import Checkpoint
 from chassis.errors import FailedPrecondition, InvalidRequest, NotFound, TriviumError
 from chassis.runtime import Runtime
 from chassis.stats import stage_stats
-from chassis.validation import require_between, require_enum, require_finite, require_question
+from chassis.validation import (
+    require_between,
+    require_enum,
+    require_finite,
+    require_passage_id,
+    require_question,
+)
 from services.retriever.collection import DEFAULT_NAME, NAME, NAME_RULE, CorruptPointer
 from services.retriever.config import RetrieverConfig
 from services.retriever.encoder import Encoded, Text
+from services.retriever.explanation import Standing, find_left_out, find_standing
 from services.retriever.follower import CannotBeLoaded, Follower, NoSuchCollection, NothingPublished
 from services.retriever.fusion import Found, Ranked, Weights
 from services.retriever.loader import load_encoder
@@ -95,6 +102,7 @@ class RetrieverService(retriever_pb2_grpc.RetrieverServiceServicer):
             index_version=version.index_version,
             degraded=_degraded(findings),
             stats=self._stats(findings),
+            explanation=await self._explanation(request, version, search, findings) if request.explain else None,
         )
 
     def _search(self, request: retriever_pb2.RetrieveRequest) -> Search:
@@ -102,9 +110,29 @@ class RetrieverService(retriever_pb2_grpc.RetrieverServiceServicer):
         if request.collection and not NAME.fullmatch(request.collection):
             raise InvalidRequest("collection", NAME_RULE)
         require_enum("mode", request.mode, retriever_pb2.RetrievalMode)
+        if request.HasField("passage_id"):
+            require_passage_id("passage_id", request.passage_id)
         top_k = request.top_k if request.HasField("top_k") else DEFAULT_TOP_K
         require_between("top_k", top_k, 1, self._config.max_top_k)
         return Search(request.question, MODE_BY_NUMBER[request.mode], top_k, _weights(request.fusion))
+
+    async def _explanation(
+        self, request: retriever_pb2.RetrieveRequest, version: Version, search: Search, findings: Findings
+    ) -> retriever_pb2.RetrievalExplanation:
+        assert self._searcher is not None
+        left_out = await self._searcher.on_thread(find_left_out, version, search, findings)
+        explanation = retriever_pb2.RetrievalExplanation(
+            left_out=[_candidate(found, passage) for found, passage in left_out], leg_limit=search.limit
+        )
+        if request.HasField("passage_id"):
+            max_top_k = self._config.max_top_k
+            standing = await self._searcher.on_thread(
+                find_standing, version, search, findings, request.passage_id, max_top_k
+            )
+            if standing is None:
+                raise NotFound("passage", request.passage_id)
+            explanation.standing.CopyFrom(_standing(standing))
+        return explanation
 
     async def _version(self, name: str, at_least: int) -> Version:
         assert self._follower is not None
@@ -201,4 +229,14 @@ def _candidate(found: Found, passage: Passage) -> passage_pb2.Candidate:
             range=passage_pb2.CharacterRange(start=passage.start, end=passage.end),
         ),
         scores=scores,
+    )
+
+
+def _standing(standing: Standing) -> retriever_pb2.PassageStanding:
+    candidate = _candidate(standing.found, standing.passage)
+    return retriever_pb2.PassageStanding(
+        passage=candidate.passage,
+        scores=candidate.scores,
+        limit=standing.limit,
+        needed_top_k=standing.needed_top_k,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from tantivy import Document, Index, Occur, Query, Schema, SchemaBuilder
 from services.retriever.analyzer import Analyzer
 from services.retriever.fusion import Ranked, rank
 from services.retriever.manifest import LOCKS, UnreadableIndex
-from services.retriever.passage import Passage
+from services.retriever.passage import Passage, place
 
 WRITER_HEAP_BYTES = 64 << 20
 """Memory in which tantivy gathers a segment."""
@@ -110,6 +111,25 @@ class SparseIndex:
             for row, address in zip(self._searcher.fast_field_values("row", addresses), addresses, strict=True)
         }
         return [passage_by_row[row] for row in rows]
+
+    def row_of(self, passage_id: str) -> int | None:
+        """The row of that passage; None when there is none. Blocks for a few reads: rows are sorted by `place`."""
+
+        def place_at(row: int) -> tuple[str, int]:
+            found = place(self._passage(row).passage_id)
+            assert found is not None
+            return found
+
+        wanted = place(passage_id)
+        if wanted is None:
+            return None
+        row = bisect_left(range(self.num_passages), wanted, key=place_at)
+        is_there = row < self.num_passages and self._passage(row).passage_id == passage_id
+        return row if is_there else None
+
+    def _passage(self, row: int) -> Passage:
+        (passage,) = self.passages([row])
+        return passage
 
 
 @contextmanager

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.retriever import manifest
 from services.retriever.collection import Collection, Pointer
 from services.retriever.dense import METRIC, DenseIndex
 from services.retriever.fingerprint import Fingerprint, differences
+from services.retriever.fusion import Found
 from services.retriever.manifest import UnreadableIndex
+from services.retriever.passage import Passage
 from services.retriever.sparse import SparseIndex
 
 DENSE_FILE = "dense.faiss"
@@ -34,6 +37,10 @@ class Version:
     @property
     def index_version(self) -> int:
         return self.pointer.index_version
+
+    def with_passages(self, found: Sequence[Found]) -> list[tuple[Found, Passage]]:
+        """The rows with their passages, in their order. Blocks."""
+        return list(zip(found, self.sparse.passages([one.row for one in found]), strict=True))
 
 
 def load(collection: Collection, pointer: Pointer, encoder: Fingerprint) -> Version:

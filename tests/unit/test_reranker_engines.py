@@ -195,16 +195,16 @@ def test_a_logit_is_the_same_alone_and_with_others_in_any_order(engine: Engine) 
 
 
 def test_a_passage_that_fits_is_read_whole(engine: Engine) -> None:
-    assert judge(engine, PAIRS[1])[0].truncated_tokens == 0
+    assert judge(engine, PAIRS[1])[0].reading.truncated_tokens == 0
 
 
 def test_a_passage_is_cut_and_what_is_lost_is_counted(engine: Engine) -> None:
     cut, whole = judge(engine, Pair(QUESTION, LONG), Pair(OTHER_QUESTION, "a"))
     lost_less = judge(engine, Pair(QUESTION, LONG[: -len(" passage ")]))[0]
     dropped = engine.count_tokens(LONG) - engine.count_tokens(LONG[: -len(" passage ")])
-    assert cut.truncated_tokens - lost_less.truncated_tokens == dropped > 0
+    assert cut.reading.truncated_tokens - lost_less.reading.truncated_tokens == dropped > 0
     assert cut.logit == pytest.approx(lost_less.logit, abs=1e-5)
-    assert whole.truncated_tokens == 0
+    assert whole.reading.truncated_tokens == 0
 
 
 def test_truncation_accounts_for_every_token(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_truncation_accounts_for_every_token(tmp_path: Path) -> None:
     (judgement,) = judge(engine, Pair(QUESTION, LONG))
     texts = engine.count_tokens(QUESTION) + engine.count_tokens(LONG)
     assert judgement.num_tokens == SEEDED_LENGTH
-    assert judgement.num_tokens + judgement.truncated_tokens == texts + len(["[CLS]", "[SEP]", "[SEP]"])
+    assert judgement.num_tokens + judgement.reading.truncated_tokens == texts + len(["[CLS]", "[SEP]", "[SEP]"])
 
 
 def test_the_longest_question_is_read_to_its_end(engine: Engine) -> None:
@@ -226,7 +226,7 @@ def test_the_longest_question_leaves_room_for_a_passage(tmp_path: Path) -> None:
     engine = bert_cross_encoder(tmp_path)
     question = "a" * engine.max_question_tokens
     (judgement,) = judge(engine, Pair(question, "a " * MIN_PASSAGE_TOKENS))
-    assert (judgement.num_tokens, judgement.truncated_tokens) == (SEEDED_LENGTH, 0)
+    assert (judgement.num_tokens, judgement.reading.truncated_tokens) == (SEEDED_LENGTH, 0)
 
 
 def test_max_length_shortens_what_is_read(tmp_path: Path) -> None:

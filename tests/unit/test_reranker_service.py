@@ -144,6 +144,29 @@ async def test_stats_say_what_was_spent_and_by_which_weights(stub: Stub, setting
     assert stats.padding_ratio == 0, "padding is not computed on a CPU"
 
 
+async def test_every_score_says_how_far_its_passage_was_read(stub: Stub) -> None:
+    long = "question " * 100
+    request = request_of({"whole": TEXTS["load"], "cut": long, "headed": long})
+    request.candidates[2].title = "deadline passed"
+    read = {score.passage_id: score for score in (await stub.Rerank(request)).scores}
+    num_question_tokens = len(["how", "long", "does", "the", "drain", "wait", "?"])
+    room = 64 - num_question_tokens - 3
+    assert read["whole"].text_characters == len(TEXTS["load"])
+    assert read["whole"].passage_tokens == len(TEXTS["load"].split())
+    assert (read["cut"].passage_tokens, read["cut"].truncated_tokens) == (room, 100 - room)
+    assert read["cut"].text_characters == room * len("question ") - 1
+    assert (read["headed"].passage_tokens, read["headed"].truncated_tokens) == (room, 102 - room)
+    assert read["headed"].text_characters == (room - 2) * len("question ") - 1
+
+
+async def test_a_text_behind_headings_that_fill_the_model_is_not_read(stub: Stub) -> None:
+    request = request_of({"a": TEXTS["flip"]})
+    request.candidates[0].title = "deadline " * 100
+    (score,) = (await stub.Rerank(request)).scores
+    assert score.HasField("text_characters")
+    assert score.text_characters == 0
+
+
 async def test_without_a_calibration_nobody_abstains(stub: Stub) -> None:
     response = await stub.Rerank(request_of(TEXTS))
     assert not response.HasField("abstention_threshold")

@@ -181,6 +181,37 @@ async def test_a_chinese_document_is_found_by_a_two_character_word_through_bm25(
     assert [one.passage.document_id for one in found.candidates] == ["检索"]
 
 
+async def test_an_explained_search_finds_the_same_and_shows_the_rest(filled: Installation) -> None:
+    asked: dict[str, Any] = {"question": "Who follows the pointer?", "top_k": 1, "min_index_version": 1}
+    plain = await filled.retrieve(**asked)
+    explained = await filled.retrieve(**asked, explain=True)
+    assert explained.candidates == plain.candidates
+    assert not plain.HasField("explanation")
+    left_out = explained.explanation.left_out
+    assert [one.scores.fused_rank for one in left_out] == [2, 3]
+    found = [*explained.candidates, *left_out]
+    assert sorted(one.scores.dense_rank for one in found) == [1, 2, 3]
+    assert {one.passage.document_id for one in found} == set(DOCUMENTS)
+    assert explained.explanation.leg_limit == 100
+    assert not explained.explanation.HasField("standing")
+
+
+async def test_a_passage_stands_where_each_leg_ranks_it(filled: Installation) -> None:
+    asked: dict[str, Any] = {"question": "Who follows the pointer?", "min_index_version": 1, "explain": True}
+    standing = (await filled.retrieve(**asked, passage_id="splitter#0")).explanation.standing
+    assert standing.passage.text == DOCUMENTS["splitter"]
+    assert {field.name for field, _ in standing.scores.ListFields()} == {"dense_score", "dense_rank"}
+    assert standing.limit == 2_000
+    assert 1 <= standing.needed_top_k <= 3
+
+
+async def test_a_passage_that_is_not_there_is_not_found(filled: Installation) -> None:
+    call = filled.retrieve("pointer", min_index_version=1, explain=True, passage_id="pointer#1")
+    error = await refused(call, grpc.StatusCode.NOT_FOUND)
+    found = detail(error, error_details_pb2.ResourceInfo())
+    assert (found.resource_type, found.resource_name) == ("passage", "pointer#1")
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
@@ -192,6 +223,7 @@ async def test_a_chinese_document_is_found_by_a_two_character_word_through_bm25(
         ({"mode": 9}, "mode"),
         ({"top_k": 0}, "top_k"),
         ({"top_k": 1_001}, "top_k"),
+        ({"passage_id": "", "explain": True}, "passage_id"),
         ({"fusion": {"dense_weight": float("nan")}}, "fusion.dense_weight"),
         ({"fusion": {"bm25_weight": -1}}, "fusion.bm25_weight"),
         ({"fusion": {"rrf_k": 0}}, "fusion.rrf_k"),

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from trivium.v1 import passage_pb2 as trivium_dot_v1_dot_passage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19trivium/v1/reranker.proto\x12\ntrivium.v1\x1a\x18trivium/v1/passage.proto\"X\n\x0fRerankCandidate\x12\x12\n\npassage_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x14\n\x0cheading_path\x18\x03 \x03(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\"R\n\rRerankRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12/\n\ncandidates\x18\x02 \x03(\x0b\x32\x1b.trivium.v1.RerankCandidate\"\x98\x01\n\x0bRerankScore\x12\x12\n\npassage_id\x18\x01 \x01(\t\x12\r\n\x05logit\x18\x02 \x01(\x02\x12\x18\n\x0bprobability\x18\x03 \x01(\x02H\x00\x88\x01\x01\x12\x18\n\x10truncated_tokens\x18\x04 \x01(\r\x12\x15\n\x08\x65vidence\x18\x05 \x01(\x02H\x01\x88\x01\x01\x42\x0e\n\x0c_probabilityB\x0b\n\t_evidence\"\x9c\x01\n\x0eRerankResponse\x12\'\n\x06scores\x18\x01 \x03(\x0b\x32\x17.trivium.v1.RerankScore\x12!\n\x14\x61\x62stention_threshold\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12%\n\x05stats\x18\x03 \x01(\x0b\x32\x16.trivium.v1.StageStatsB\x17\n\x15_abstention_threshold2R\n\x0fRerankerService\x12?\n\x06Rerank\x12\x19.trivium.v1.RerankRequest\x1a\x1a.trivium.v1.RerankResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19trivium/v1/reranker.proto\x12\ntrivium.v1\x1a\x18trivium/v1/passage.proto\"X\n\x0fRerankCandidate\x12\x12\n\npassage_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x14\n\x0cheading_path\x18\x03 \x03(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\"R\n\rRerankRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12/\n\ncandidates\x18\x02 \x03(\x0b\x32\x1b.trivium.v1.RerankCandidate\"\xfa\x01\n\x0bRerankScore\x12\x12\n\npassage_id\x18\x01 \x01(\t\x12\r\n\x05logit\x18\x02 \x01(\x02\x12\x18\n\x0bprobability\x18\x03 \x01(\x02H\x00\x88\x01\x01\x12\x18\n\x10truncated_tokens\x18\x04 \x01(\r\x12\x15\n\x08\x65vidence\x18\x05 \x01(\x02H\x01\x88\x01\x01\x12\x1b\n\x0epassage_tokens\x18\x06 \x01(\rH\x02\x88\x01\x01\x12\x1c\n\x0ftext_characters\x18\x07 \x01(\rH\x03\x88\x01\x01\x42\x0e\n\x0c_probabilityB\x0b\n\t_evidenceB\x11\n\x0f_passage_tokensB\x12\n\x10_text_characters\"\x9c\x01\n\x0eRerankResponse\x12\'\n\x06scores\x18\x01 \x03(\x0b\x32\x17.trivium.v1.RerankScore\x12!\n\x14\x61\x62stention_threshold\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12%\n\x05stats\x18\x03 \x01(\x0b\x32\x16.trivium.v1.StageStatsB\x17\n\x15_abstention_threshold2R\n\x0fRerankerService\x12?\n\x06Rerank\x12\x19.trivium.v1.RerankRequest\x1a\x1a.trivium.v1.RerankResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,9 +37,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RERANKREQUEST']._serialized_start=157
   _globals['_RERANKREQUEST']._serialized_end=239
   _globals['_RERANKSCORE']._serialized_start=242
-  _globals['_RERANKSCORE']._serialized_end=394
-  _globals['_RERANKRESPONSE']._serialized_start=397
-  _globals['_RERANKRESPONSE']._serialized_end=553
-  _globals['_RERANKERSERVICE']._serialized_start=555
-  _globals['_RERANKERSERVICE']._serialized_end=637
+  _globals['_RERANKSCORE']._serialized_end=492
+  _globals['_RERANKRESPONSE']._serialized_start=495
+  _globals['_RERANKRESPONSE']._serialized_end=651
+  _globals['_RERANKERSERVICE']._serialized_start=653
+  _globals['_RERANKERSERVICE']._serialized_end=735
 # @@protoc_insertion_point(module_scope)

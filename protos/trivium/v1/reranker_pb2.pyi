@@ -28,18 +28,22 @@ class RerankRequest(_message.Message):
     def __init__(self, question: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[RerankCandidate, _Mapping]]] = ...) -> None: ...
 
 class RerankScore(_message.Message):
-    __slots__ = ("passage_id", "logit", "probability", "truncated_tokens", "evidence")
+    __slots__ = ("passage_id", "logit", "probability", "truncated_tokens", "evidence", "passage_tokens", "text_characters")
     PASSAGE_ID_FIELD_NUMBER: _ClassVar[int]
     LOGIT_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    PASSAGE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TEXT_CHARACTERS_FIELD_NUMBER: _ClassVar[int]
     passage_id: str
     logit: float
     probability: float
     truncated_tokens: int
     evidence: float
-    def __init__(self, passage_id: _Optional[str] = ..., logit: _Optional[float] = ..., probability: _Optional[float] = ..., truncated_tokens: _Optional[int] = ..., evidence: _Optional[float] = ...) -> None: ...
+    passage_tokens: int
+    text_characters: int
+    def __init__(self, passage_id: _Optional[str] = ..., logit: _Optional[float] = ..., probability: _Optional[float] = ..., truncated_tokens: _Optional[int] = ..., evidence: _Optional[float] = ..., passage_tokens: _Optional[int] = ..., text_characters: _Optional[int] = ...) -> None: ...
 
 class RerankResponse(_message.Message):
     __slots__ = ("scores", "abstention_threshold", "stats")

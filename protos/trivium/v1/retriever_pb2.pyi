@@ -43,29 +43,57 @@ class FusionWeights(_message.Message):
     def __init__(self, dense_weight: _Optional[float] = ..., bm25_weight: _Optional[float] = ..., rrf_k: _Optional[int] = ...) -> None: ...
 
 class RetrieveRequest(_message.Message):
-    __slots__ = ("question", "collection", "mode", "top_k", "fusion", "min_index_version")
+    __slots__ = ("question", "collection", "mode", "top_k", "fusion", "min_index_version", "explain", "passage_id")
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     FUSION_FIELD_NUMBER: _ClassVar[int]
     MIN_INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    PASSAGE_ID_FIELD_NUMBER: _ClassVar[int]
     question: str
     collection: str
     mode: RetrievalMode
     top_k: int
     fusion: FusionWeights
     min_index_version: int
-    def __init__(self, question: _Optional[str] = ..., collection: _Optional[str] = ..., mode: _Optional[_Union[RetrievalMode, str]] = ..., top_k: _Optional[int] = ..., fusion: _Optional[_Union[FusionWeights, _Mapping]] = ..., min_index_version: _Optional[int] = ...) -> None: ...
+    explain: bool
+    passage_id: str
+    def __init__(self, question: _Optional[str] = ..., collection: _Optional[str] = ..., mode: _Optional[_Union[RetrievalMode, str]] = ..., top_k: _Optional[int] = ..., fusion: _Optional[_Union[FusionWeights, _Mapping]] = ..., min_index_version: _Optional[int] = ..., explain: _Optional[bool] = ..., passage_id: _Optional[str] = ...) -> None: ...
+
+class PassageStanding(_message.Message):
+    __slots__ = ("passage", "scores", "limit", "needed_top_k")
+    PASSAGE_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    NEEDED_TOP_K_FIELD_NUMBER: _ClassVar[int]
+    passage: _passage_pb2.Passage
+    scores: _passage_pb2.Scores
+    limit: int
+    needed_top_k: int
+    def __init__(self, passage: _Optional[_Union[_passage_pb2.Passage, _Mapping]] = ..., scores: _Optional[_Union[_passage_pb2.Scores, _Mapping]] = ..., limit: _Optional[int] = ..., needed_top_k: _Optional[int] = ...) -> None: ...
+
+class RetrievalExplanation(_message.Message):
+    __slots__ = ("left_out", "leg_limit", "standing")
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    LEG_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    STANDING_FIELD_NUMBER: _ClassVar[int]
+    left_out: _containers.RepeatedCompositeFieldContainer[_passage_pb2.Candidate]
+    leg_limit: int
+    standing: PassageStanding
+    def __init__(self, left_out: _Optional[_Iterable[_Union[_passage_pb2.Candidate, _Mapping]]] = ..., leg_limit: _Optional[int] = ..., standing: _Optional[_Union[PassageStanding, _Mapping]] = ...) -> None: ...
 
 class RetrieveResponse(_message.Message):
-    __slots__ = ("candidates", "index_version", "degraded", "stats")
+    __slots__ = ("candidates", "index_version", "degraded", "stats", "explanation")
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     candidates: _containers.RepeatedCompositeFieldContainer[_passage_pb2.Candidate]
     index_version: int
     degraded: _containers.RepeatedScalarFieldContainer[Degradation]
     stats: _passage_pb2.StageStats
-    def __init__(self, candidates: _Optional[_Iterable[_Union[_passage_pb2.Candidate, _Mapping]]] = ..., index_version: _Optional[int] = ..., degraded: _Optional[_Iterable[_Union[Degradation, str]]] = ..., stats: _Optional[_Union[_passage_pb2.StageStats, _Mapping]] = ...) -> None: ...
+    explanation: RetrievalExplanation
+    def __init__(self, candidates: _Optional[_Iterable[_Union[_passage_pb2.Candidate, _Mapping]]] = ..., index_version: _Optional[int] = ..., degraded: _Optional[_Iterable[_Union[Degradation, str]]] = ..., stats: _Optional[_Union[_passage_pb2.StageStats, _Mapping]] = ..., explanation: _Optional[_Union[RetrievalExplanation, _Mapping]] = ...) -> None: ...

@@ -49,7 +49,7 @@ class RetrieverServiceServicer:
     def Retrieve(self, request, context):
         """Retrieve returns the best candidates for a question, best first. Reads only; safe to repeat.
 
-        Errors: INVALID_ARGUMENT (the field is named), NOT_FOUND (no such collection), RESOURCE_EXHAUSTED with
+        Errors: INVALID_ARGUMENT (the field is named), NOT_FOUND (no such collection or passage), RESOURCE_EXHAUSTED with
         RetryInfo (overloaded), DEADLINE_EXCEEDED, FAILED_PRECONDITION with ErrorInfo: `INDEX_NOT_PUBLISHED` (nothing
         is published), `ENCODER_MISMATCH` (the index was made by another encoder; metadata says in what it differs),
         `INDEX_CORRUPT` (the published version, or the pointer to it, failed verification), `INDEX_NOT_LOADED`

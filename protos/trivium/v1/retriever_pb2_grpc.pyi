@@ -36,7 +36,7 @@ class RetrieverServiceStub:
     Retrieve: _grpc.UnaryUnaryMultiCallable[_retriever_pb2.RetrieveRequest, _retriever_pb2.RetrieveResponse]
     """Retrieve returns the best candidates for a question, best first. Reads only; safe to repeat.
 
-    Errors: INVALID_ARGUMENT (the field is named), NOT_FOUND (no such collection), RESOURCE_EXHAUSTED with
+    Errors: INVALID_ARGUMENT (the field is named), NOT_FOUND (no such collection or passage), RESOURCE_EXHAUSTED with
     RetryInfo (overloaded), DEADLINE_EXCEEDED, FAILED_PRECONDITION with ErrorInfo: `INDEX_NOT_PUBLISHED` (nothing
     is published), `ENCODER_MISMATCH` (the index was made by another encoder; metadata says in what it differs),
     `INDEX_CORRUPT` (the published version, or the pointer to it, failed verification), `INDEX_NOT_LOADED`
@@ -51,7 +51,7 @@ class RetrieverServiceAsyncStub(RetrieverServiceStub):
     Retrieve: _aio.UnaryUnaryMultiCallable[_retriever_pb2.RetrieveRequest, _retriever_pb2.RetrieveResponse]  # type: ignore[assignment]
     """Retrieve returns the best candidates for a question, best first. Reads only; safe to repeat.
 
-    Errors: INVALID_ARGUMENT (the field is named), NOT_FOUND (no such collection), RESOURCE_EXHAUSTED with
+    Errors: INVALID_ARGUMENT (the field is named), NOT_FOUND (no such collection or passage), RESOURCE_EXHAUSTED with
     RetryInfo (overloaded), DEADLINE_EXCEEDED, FAILED_PRECONDITION with ErrorInfo: `INDEX_NOT_PUBLISHED` (nothing
     is published), `ENCODER_MISMATCH` (the index was made by another encoder; metadata says in what it differs),
     `INDEX_CORRUPT` (the published version, or the pointer to it, failed verification), `INDEX_NOT_LOADED`
@@ -69,7 +69,7 @@ class RetrieverServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_retriever_pb2.RetrieveResponse, _abc.Awaitable[_retriever_pb2.RetrieveResponse]]:
         """Retrieve returns the best candidates for a question, best first. Reads only; safe to repeat.
 
-        Errors: INVALID_ARGUMENT (the field is named), NOT_FOUND (no such collection), RESOURCE_EXHAUSTED with
+        Errors: INVALID_ARGUMENT (the field is named), NOT_FOUND (no such collection or passage), RESOURCE_EXHAUSTED with
         RetryInfo (overloaded), DEADLINE_EXCEEDED, FAILED_PRECONDITION with ErrorInfo: `INDEX_NOT_PUBLISHED` (nothing
         is published), `ENCODER_MISMATCH` (the index was made by another encoder; metadata says in what it differs),
         `INDEX_CORRUPT` (the published version, or the pointer to it, failed verification), `INDEX_NOT_LOADED`

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from services.retriever.fingerprint import Fingerprint
 from services.retriever.indexer.tokens import TokenEnds, TokenisedText
-from services.retriever.passage import Passage, heading_line
+from services.retriever.passage import Passage, heading_line, numbered_id
 
 PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*")
 TABLE_ROW_END = re.compile(r"(?<=\|)[^\S\n]*\n\s*|\n\s*(?=\|)")
@@ -82,7 +82,7 @@ class Splitter:
         cut = ((section, span) for section in document.sections for span in self._spans(document.title, section))
         return [
             Passage(
-                passage_id=f"{document.document_id}#{number}",
+                passage_id=numbered_id(document.document_id, number),
                 document_id=document.document_id,
                 title=document.title,
                 heading_path=section.heading_path,
