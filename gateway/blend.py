@@ -12,7 +12,7 @@ RANK_DAMPING = 60
 
 
 def blend(retrieved: Sequence[Candidate], reranked: Sequence[RerankScore], weight: float) -> Iterator[Candidate]:
-    """The candidates in their final order, with the reranker's scores filled in as they are drawn.
+    """The candidates in their final order, with the reranker's and the blended scores filled in as they are drawn.
 
     Ordered by `weight / (60 + rerank rank) + (1 - weight) / (60 + retrieved rank)`, highest first; equal sums
     stay in retrieved order. Ranks and not scores, because the scores of different models share no scale. The
@@ -25,9 +25,11 @@ def blend(retrieved: Sequence[Candidate], reranked: Sequence[RerankScore], weigh
         _reciprocal(rerank_rank, weight) + _reciprocal(retrieved_rank, 1 - weight)
         for retrieved_rank, rerank_rank in enumerate(rerank_ranks, 1)
     ]
-    for place in sorted(range(len(sums)), key=sums.__getitem__, reverse=True):
+    for blended_rank, place in enumerate(sorted(range(len(sums)), key=sums.__getitem__, reverse=True), 1):
         rank = rerank_ranks[place]
-        yield _with_score(retrieved[place], reranked[rank - 1], rank)
+        candidate = _with_score(retrieved[place], reranked[rank - 1], rank)
+        candidate.scores.blended_score, candidate.scores.blended_rank = sums[place], blended_rank
+        yield candidate
 
 
 def _reciprocal(rank: int, weight: float) -> float:

@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
-from itertools import islice
 
 from chassis.deadline import Deadline
 from chassis.errors import DeadlinePassed, Overloaded, TooLarge, Unavailable
-from gateway.blend import blend
+from gateway.evidence import Evidence
 from gateway.journey import Journey
 from gateway.question import Question
 from gateway.stage_errors import StageFailed
 from gateway.stages import Stages
-from trivium.v1.gateway_pb2 import AnswerFinished, AnswerStreamResponse, Source, Sources
+from trivium.v1.gateway_pb2 import AnswerFinished, AnswerStreamResponse, Sources
 from trivium.v1.generator_pb2 import (
     FinishReason,
     GenerateFinished,
     GenerateRequest,
     GenerateResponse,
 )
-from trivium.v1.passage_pb2 import Candidate
-from trivium.v1.reranker_pb2 import RerankResponse
 from trivium.v1.retriever_pb2 import Degradation
 
 Generate = Callable[[GenerateRequest, Deadline], AsyncGenerator[GenerateResponse]]
 
 STAGE_LOST = (Unavailable, DeadlinePassed, Overloaded, TooLarge, StageFailed)
 """The stage is down, late, overloaded or broken. What is missing here is the caller's own fault."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What was found for a question."""
-
-    sources: list[Source]
-    """Best first, at most `top_k`."""
-    is_sufficient: bool
-    """False where an answer would be a guess: nothing was found, or the best of it is judged too weak."""
 
 
 class Pipeline:
@@ -52,12 +38,13 @@ class Pipeline:
     ) -> AsyncGenerator[AnswerStreamResponse]:
         """Sources once, then text as `generate` gives it, then exactly one AnswerFinished."""
         evidence = await self.search(question, journey)
-        yield AnswerStreamResponse(sources=Sources(sources=evidence.sources))
-        if not evidence.is_sufficient:
+        sources = evidence.sources()
+        yield AnswerStreamResponse(sources=Sources(sources=sources))
+        if not evidence.verdict().is_sufficient:
             yield _without_text(FinishReason.FINISH_REASON_ABSTAINED, journey)
             return
 
-        passages = [source.passage for source in evidence.sources]
+        passages = [source.passage for source in sources]
         request = GenerateRequest(question=question.text, passages=passages, sampling=question.sampling)
         has_text, finished = False, GenerateFinished()
         try:
@@ -79,37 +66,21 @@ class Pipeline:
         yield _written(finished, journey)
 
     async def search(self, question: Question, journey: Journey) -> Evidence:
-        """The passages for a question, in their final order."""
+        """What is found for a question."""
         with journey.budget.stage("retriever") as within:
             retrieved = await self._stages.retrieve(question.retrieval, within)
         journey.retrieved(retrieved)
         if not retrieved.candidates:
-            return Evidence([], is_sufficient=False)
+            return Evidence(question, retrieved)
 
         try:
             with journey.budget.stage("reranker") as within:
                 reranked = await self._stages.rerank(question.text, retrieved.candidates, within)
         except STAGE_LOST as error:
             journey.degrade(Degradation.DEGRADATION_RERANK_SKIPPED, error.code)
-            return Evidence(_numbered(retrieved.candidates, question.top_k), is_sufficient=True)
+            return Evidence(question, retrieved)
         journey.passed(reranked.stats)
-        ordered = blend(retrieved.candidates, reranked.scores, question.rerank_weight)
-        return Evidence(_numbered(ordered, question.top_k), is_sufficient=_is_sufficient(reranked))
-
-
-def _is_sufficient(reranked: RerankResponse) -> bool:
-    """Whether the best passage reaches the calibrated threshold. True without a calibration."""
-    probabilities = [score.probability for score in reranked.scores if score.HasField("probability")]
-    if not probabilities or not reranked.HasField("abstention_threshold"):
-        return True
-    return max(probabilities) >= reranked.abstention_threshold
-
-
-def _numbered(ordered: Iterable[Candidate], top_k: int) -> list[Source]:
-    return [
-        Source(number=number, passage=candidate.passage, scores=candidate.scores)
-        for number, candidate in enumerate(islice(ordered, top_k), 1)
-    ]
+        return Evidence(question, retrieved, reranked)
 
 
 def _without_text(reason: FinishReason, journey: Journey) -> AnswerStreamResponse:

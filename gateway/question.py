@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from chassis.errors import InvalidRequest
-from chassis.validation import require_between, require_enum, require_finite, require_question
+from chassis.validation import (
+    require_between,
+    require_enum,
+    require_finite,
+    require_passage_id,
+    require_question,
+)
 from gateway.config import GatewayConfig
-from trivium.v1.gateway_pb2 import AnswerRequest, AnswerStreamRequest, SearchOptions
+from trivium.v1.gateway_pb2 import AnswerRequest, AnswerStreamRequest, ExplainRequest, SearchOptions
 from trivium.v1.generator_pb2 import Sampling
 from trivium.v1.retriever_pb2 import RetrievalMode, RetrieveRequest
 
@@ -61,6 +67,16 @@ def read_search(text: str, options: SearchOptions, config: GatewayConfig) -> Que
         top_k=top_k,
         rerank_weight=_rerank_weight(options, config),
     )
+
+
+def read_explanation(request: ExplainRequest, config: GatewayConfig) -> Question:
+    """A question whose ranking is to be explained. Raises InvalidRequest, naming the request's field."""
+    question = read_search(request.question, request.search, config)
+    question.retrieval.explain = True
+    if request.HasField("passage_id"):
+        require_passage_id("passage_id", request.passage_id)
+        question.retrieval.passage_id = request.passage_id
+    return question
 
 
 def require_sampling(sampling: Sampling) -> None:

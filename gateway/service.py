@@ -11,9 +11,10 @@ import grpc
 from chassis.metrics import Metrics
 from gateway.budget import answer_budget, search_budget
 from gateway.config import GatewayConfig
+from gateway.explanation import explain
 from gateway.journey import Journey, step_name
 from gateway.pipeline import Generate, Pipeline
-from gateway.question import read_question, read_search
+from gateway.question import read_explanation, read_question, read_search
 from gateway.stages import Stages
 from trivium.v1 import gateway_pb2_grpc
 from trivium.v1.gateway_pb2 import (
@@ -21,6 +22,8 @@ from trivium.v1.gateway_pb2 import (
     AnswerResponse,
     AnswerStreamRequest,
     AnswerStreamResponse,
+    ExplainRequest,
+    ExplainResponse,
     SearchRequest,
     SearchResponse,
 )
@@ -84,7 +87,16 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         question = read_search(request.question, request.search, self._config)
         journey = Journey(search_budget(self._config), self._degraded)
         evidence = await self._pipeline.search(question, journey)
-        return SearchResponse(sources=evidence.sources, report=journey.report())
+        return SearchResponse(sources=evidence.sources(), report=journey.report())
+
+    async def Explain(self, request: ExplainRequest, context: Context) -> ExplainResponse:
+        """All that the same search finds, and what became of it."""
+        question = read_explanation(request, self._config)
+        journey = Journey(search_budget(self._config), self._degraded)
+        evidence = await self._pipeline.search(question, journey)
+        explained = explain(evidence, self._config)
+        explained.report.CopyFrom(journey.report())
+        return explained
 
     def _answer(
         self, request: AnswerRequest | AnswerStreamRequest, generate: Generate

@@ -99,6 +99,9 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer):
     def Answer(self, request: Any, context: Any) -> gateway_pb2.AnswerResponse:
         raise NotImplementedError
 
+    def Explain(self, request: Any, context: Any) -> gateway_pb2.ExplainResponse:
+        raise NotImplementedError
+
     def Search(self, request: Any, context: Any) -> gateway_pb2.SearchResponse:
         raise NotImplementedError
 

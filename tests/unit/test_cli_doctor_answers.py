@@ -67,6 +67,9 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer):
         context.set_trailing_metadata((("trace_id", self._trace_id),))
         return self._answer
 
+    def Explain(self, request: Any, context: Any) -> gateway_pb2.ExplainResponse:
+        raise NotImplementedError
+
     def Search(self, request: Any, context: Any) -> gateway_pb2.SearchResponse:
         self._replicas.append(self._replicas.pop(0))
         stage = passage_pb2.StageStats(stage="reranker", replica=self._replicas[-1])

@@ -48,6 +48,9 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer):
                 self._now -= 1
         return gateway_pb2.AnswerResponse(text="Yes.")
 
+    def Explain(self, request: Any, context: Any) -> gateway_pb2.ExplainResponse:
+        raise NotImplementedError
+
     def Search(self, request: Any, context: Any) -> gateway_pb2.SearchResponse:
         raise NotImplementedError
 

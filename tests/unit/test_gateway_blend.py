@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +56,14 @@ def test_a_blend_sums_reciprocal_ranks() -> None:
     assert ids(blend(found("bca"), judged("abc"), 0.5)) == ["b", "a", "c"]
 
 
+def test_every_candidate_has_the_score_and_rank_that_it_stands_by() -> None:
+    blended = list(blend(found("bca"), judged("abc"), 0.5))
+    assert [one.scores.blended_rank for one in blended] == [1, 2, 3]
+    assert [one.scores.blended_score for one in blended] == pytest.approx(
+        [0.5 / 62 + 0.5 / 61, 0.5 / 61 + 0.5 / 63, 0.5 / 63 + 0.5 / 62]
+    )
+
+
 def test_equal_sums_stay_in_retrieved_order() -> None:
     assert ids(blend(found("ba"), judged("ab"), 0.5)) == ["b", "a"]
 
@@ -69,6 +78,8 @@ def test_scores_of_the_reranker_join_those_of_the_legs() -> None:
         rerank_rank=1,
         rerank_probability=0.25,
         rerank_evidence=-1.75,
+        blended_score=1 / 61,
+        blended_rank=1,
     )
     assert candidate.scores == expected
 

@@ -8,8 +8,8 @@ import pytest
 
 from chassis.errors import InvalidRequest
 from gateway.config import GatewayConfig
-from gateway.question import Question, read_question, read_search
-from trivium.v1.gateway_pb2 import AnswerRequest, SearchOptions
+from gateway.question import Question, read_explanation, read_question, read_search
+from trivium.v1.gateway_pb2 import AnswerRequest, ExplainRequest, SearchOptions
 from trivium.v1.generator_pb2 import Sampling
 from trivium.v1.retriever_pb2 import RetrievalMode, RetrieveRequest
 
@@ -82,3 +82,18 @@ def test_an_answer_longer_than_any_is_refused(max_output_tokens: int) -> None:
 def test_how_an_answer_is_written_is_the_generators_to_say_where_the_request_is_silent() -> None:
     question = read_question(AnswerRequest(question="?"), CONFIG)
     assert (question.sampling, question.allow_sources_only) == (None, False)
+
+
+def test_an_explanation_is_of_the_same_search() -> None:
+    options = SearchOptions(top_k=7, num_candidates=9, rerank_weight=0.25)
+    asked = read_explanation(ExplainRequest(question="Why?", search=options), CONFIG)
+    searched = read(options)
+    assert asked.retrieval == RetrieveRequest(question="Why?", top_k=9, explain=True)
+    assert (asked.top_k, asked.rerank_weight) == (searched.top_k, searched.rerank_weight)
+
+
+@pytest.mark.parametrize("passage_id", ["", "x" * 513], ids=["empty", "long"])
+def test_what_is_no_passage_id_is_refused_by_name(passage_id: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        read_explanation(ExplainRequest(question="Why?", passage_id=passage_id), CONFIG)
+    assert [field for field, _ in raised.value.violations] == ["passage_id"]

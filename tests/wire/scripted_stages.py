@@ -116,6 +116,15 @@ class ScriptedRetriever(ScriptedStage, RetrieverServiceServicer):
     def register(self, server: grpc.aio.Server) -> None:
         add_RetrieverServiceServicer_to_server(self, server)
 
+    def explains(self, left_out: Sequence[str]) -> None:
+        """Say from now on that these were left out, in that order, and that the first of them was asked about."""
+        explanation = self.response.explanation
+        num_found = len(self.response.candidates)
+        explanation.left_out.extend(_candidate(one, rank) for rank, one in enumerate(left_out, num_found + 1))
+        explanation.leg_limit = 100
+        if left_out:
+            explanation.standing.passage.CopyFrom(explanation.left_out[0].passage)
+
     async def Retrieve(self, request: RetrieveRequest, context: Context) -> RetrieveResponse:
         async with self._act(request, context):
             return self.response

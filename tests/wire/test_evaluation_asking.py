@@ -43,6 +43,11 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer):
     def Answer(self, request: gateway_pb2.AnswerRequest, context: grpc.ServicerContext) -> gateway_pb2.AnswerResponse:
         raise NotImplementedError
 
+    def Explain(
+        self, request: gateway_pb2.ExplainRequest, context: grpc.ServicerContext
+    ) -> gateway_pb2.ExplainResponse:
+        raise NotImplementedError
+
     def AnswerStream(
         self, request: gateway_pb2.AnswerStreamRequest, context: grpc.ServicerContext
     ) -> Iterator[gateway_pb2.AnswerStreamResponse]:

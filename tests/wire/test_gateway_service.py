@@ -34,6 +34,7 @@ from trivium.v1.gateway_pb2 import (
     AnswerRequest,
     AnswerStreamRequest,
     AnswerStreamResponse,
+    ExplainRequest,
     SearchOptions,
     SearchRequest,
     Source,
@@ -199,6 +200,44 @@ async def test_search_generates_nothing_and_scores_every_leg(system: System) -> 
     assert (scores.fused_rank, scores.rerank_rank, scores.rerank_logit) == (2, 1, 0)
     assert scores.rerank_probability == 0.5
     assert not system.generations()
+
+
+async def test_an_explanation_is_of_the_search_and_generates_nothing(system: System) -> None:
+    system.retriever.explains(["z", "y"])
+    options = SearchOptions(top_k=2, num_candidates=3, mode=RetrievalMode.RETRIEVAL_MODE_HYBRID)
+    found = await system.gateway.Search(SearchRequest(question="?", search=options), timeout=DEADLINE_S)
+    explained = await system.gateway.Explain(
+        ExplainRequest(question="?", search=options, passage_id="z"), timeout=DEADLINE_S
+    )
+    searched, asked = system.retriever.requests
+    searched.explain, searched.passage_id = True, "z"
+    assert asked == searched
+    assert system.reranker.requests[0] == system.reranker.requests[1]
+    kept = [one for one in explained.candidates if one.HasField("number")]
+    assert [(one.number, one.passage, one.scores) for one in kept] == [
+        (source.number, source.passage, source.scores) for source in found.sources
+    ]
+    assert [one.passage.passage_id for one in explained.candidates[-2:]] == ["z", "y"]
+    assert explained.passage.candidate.passage.passage_id == "z"
+    assert [stats.stage for stats in explained.report.stages] == ["retriever", "reranker"]
+    assert not system.generations()
+
+
+@pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.INTERNAL], ids=str)
+async def test_an_explanation_without_the_reranker_says_so(system: System, code: grpc.StatusCode) -> None:
+    system.retriever.explains([])
+    system.reranker.acts.extend([fail(code)] * 6)
+    explained = await system.gateway.Explain(ExplainRequest(question="?"), timeout=2)
+    assert explained.report.degraded == [Degradation.DEGRADATION_RERANK_SKIPPED]
+    assert [one.passage.passage_id for one in explained.candidates] == ["c", "a", "b"]
+    assert not any(one.HasField("reading") for one in explained.candidates)
+
+
+async def test_a_retriever_that_cannot_explain_is_named(system: System) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await system.gateway.Explain(ExplainRequest(question="?"), timeout=DEADLINE_S)
+    assert raised.value.code() is Code.FAILED_PRECONDITION
+    assert detail(raised.value, error_details_pb2.ErrorInfo).reason == "RETRIEVER_TOO_OLD"
 
 
 async def test_the_report_names_the_trace_of_the_call(system: System) -> None:
@@ -386,6 +425,15 @@ async def test_a_collection_that_is_not_there_is_not_found(system: System) -> No
     system.retriever.acts.append(fail(Code.NOT_FOUND, missing))
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await system.gateway.Answer(ASK, timeout=DEADLINE_S)
+    assert raised.value.code() is Code.NOT_FOUND
+    assert detail(raised.value, error_details_pb2.ResourceInfo) == missing
+
+
+async def test_a_passage_that_is_not_there_is_not_found(system: System) -> None:
+    missing = error_details_pb2.ResourceInfo(resource_type="passage", resource_name="lost#1")
+    system.retriever.acts.append(fail(Code.NOT_FOUND, missing))
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await system.gateway.Explain(ExplainRequest(question="?", passage_id="lost#1"), timeout=DEADLINE_S)
     assert raised.value.code() is Code.NOT_FOUND
     assert detail(raised.value, error_details_pb2.ResourceInfo) == missing
 

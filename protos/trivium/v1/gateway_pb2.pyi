@@ -2,12 +2,28 @@ from trivium.v1 import generator_pb2 as _generator_pb2
 from trivium.v1 import passage_pb2 as _passage_pb2
 from trivium.v1 import retriever_pb2 as _retriever_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class CandidateOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CANDIDATE_OUTCOME_UNSPECIFIED: _ClassVar[CandidateOutcome]
+    CANDIDATE_OUTCOME_KEPT: _ClassVar[CandidateOutcome]
+    CANDIDATE_OUTCOME_BEYOND_TOP_K: _ClassVar[CandidateOutcome]
+    CANDIDATE_OUTCOME_BEYOND_NUM_CANDIDATES: _ClassVar[CandidateOutcome]
+    CANDIDATE_OUTCOME_WEIGHTLESS: _ClassVar[CandidateOutcome]
+    CANDIDATE_OUTCOME_NOT_FOUND: _ClassVar[CandidateOutcome]
+CANDIDATE_OUTCOME_UNSPECIFIED: CandidateOutcome
+CANDIDATE_OUTCOME_KEPT: CandidateOutcome
+CANDIDATE_OUTCOME_BEYOND_TOP_K: CandidateOutcome
+CANDIDATE_OUTCOME_BEYOND_NUM_CANDIDATES: CandidateOutcome
+CANDIDATE_OUTCOME_WEIGHTLESS: CandidateOutcome
+CANDIDATE_OUTCOME_NOT_FOUND: CandidateOutcome
 
 class SearchOptions(_message.Message):
     __slots__ = ("collection", "mode", "top_k", "num_candidates", "fusion", "rerank_weight", "min_index_version")
@@ -156,3 +172,77 @@ class SearchResponse(_message.Message):
     sources: _containers.RepeatedCompositeFieldContainer[Source]
     report: Report
     def __init__(self, sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., report: _Optional[_Union[Report, _Mapping]] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("question", "search", "passage_id")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_FIELD_NUMBER: _ClassVar[int]
+    PASSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    question: str
+    search: SearchOptions
+    passage_id: str
+    def __init__(self, question: _Optional[str] = ..., search: _Optional[_Union[SearchOptions, _Mapping]] = ..., passage_id: _Optional[str] = ...) -> None: ...
+
+class RerankReading(_message.Message):
+    __slots__ = ("tokens", "truncated_tokens", "text_characters")
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TEXT_CHARACTERS_FIELD_NUMBER: _ClassVar[int]
+    tokens: int
+    truncated_tokens: int
+    text_characters: int
+    def __init__(self, tokens: _Optional[int] = ..., truncated_tokens: _Optional[int] = ..., text_characters: _Optional[int] = ...) -> None: ...
+
+class ExplainedCandidate(_message.Message):
+    __slots__ = ("passage", "scores", "reading", "outcome", "number")
+    PASSAGE_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    READING_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    passage: _passage_pb2.Passage
+    scores: _passage_pb2.Scores
+    reading: RerankReading
+    outcome: CandidateOutcome
+    number: int
+    def __init__(self, passage: _Optional[_Union[_passage_pb2.Passage, _Mapping]] = ..., scores: _Optional[_Union[_passage_pb2.Scores, _Mapping]] = ..., reading: _Optional[_Union[RerankReading, _Mapping]] = ..., outcome: _Optional[_Union[CandidateOutcome, str]] = ..., number: _Optional[int] = ...) -> None: ...
+
+class PassageExplanation(_message.Message):
+    __slots__ = ("candidate", "standing", "standing_limit", "needed_top_k", "needed_num_candidates")
+    CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    STANDING_FIELD_NUMBER: _ClassVar[int]
+    STANDING_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    NEEDED_TOP_K_FIELD_NUMBER: _ClassVar[int]
+    NEEDED_NUM_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    candidate: ExplainedCandidate
+    standing: _passage_pb2.Scores
+    standing_limit: int
+    needed_top_k: int
+    needed_num_candidates: int
+    def __init__(self, candidate: _Optional[_Union[ExplainedCandidate, _Mapping]] = ..., standing: _Optional[_Union[_passage_pb2.Scores, _Mapping]] = ..., standing_limit: _Optional[int] = ..., needed_top_k: _Optional[int] = ..., needed_num_candidates: _Optional[int] = ...) -> None: ...
+
+class EvidenceVerdict(_message.Message):
+    __slots__ = ("is_sufficient", "best_probability", "threshold")
+    IS_SUFFICIENT_FIELD_NUMBER: _ClassVar[int]
+    BEST_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    is_sufficient: bool
+    best_probability: float
+    threshold: float
+    def __init__(self, is_sufficient: _Optional[bool] = ..., best_probability: _Optional[float] = ..., threshold: _Optional[float] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("candidates", "passage", "evidence", "search", "leg_limit", "report")
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    PASSAGE_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_FIELD_NUMBER: _ClassVar[int]
+    LEG_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    candidates: _containers.RepeatedCompositeFieldContainer[ExplainedCandidate]
+    passage: PassageExplanation
+    evidence: EvidenceVerdict
+    search: SearchOptions
+    leg_limit: int
+    report: Report
+    def __init__(self, candidates: _Optional[_Iterable[_Union[ExplainedCandidate, _Mapping]]] = ..., passage: _Optional[_Union[PassageExplanation, _Mapping]] = ..., evidence: _Optional[_Union[EvidenceVerdict, _Mapping]] = ..., search: _Optional[_Union[SearchOptions, _Mapping]] = ..., leg_limit: _Optional[int] = ..., report: _Optional[_Union[Report, _Mapping]] = ...) -> None: ...

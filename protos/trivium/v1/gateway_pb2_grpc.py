@@ -52,6 +52,11 @@ class GatewayServiceStub:
                 request_serializer=trivium_dot_v1_dot_gateway__pb2.SearchRequest.SerializeToString,
                 response_deserializer=trivium_dot_v1_dot_gateway__pb2.SearchResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/trivium.v1.GatewayService/Explain',
+                request_serializer=trivium_dot_v1_dot_gateway__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=trivium_dot_v1_dot_gateway__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class GatewayServiceServicer:
@@ -86,6 +91,15 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Explain searches as Answer and Search do with the same options, generates nothing, and returns all that was
+        found: what was kept, and why the rest was not. Errors are those of Answer, and NOT_FOUND for a `passage_id` that
+        the collection does not hold.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GatewayServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -103,6 +117,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.Search,
                     request_deserializer=trivium_dot_v1_dot_gateway__pb2.SearchRequest.FromString,
                     response_serializer=trivium_dot_v1_dot_gateway__pb2.SearchResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=trivium_dot_v1_dot_gateway__pb2.ExplainRequest.FromString,
+                    response_serializer=trivium_dot_v1_dot_gateway__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -189,6 +208,33 @@ class GatewayService:
             '/trivium.v1.GatewayService/Search',
             trivium_dot_v1_dot_gateway__pb2.SearchRequest.SerializeToString,
             trivium_dot_v1_dot_gateway__pb2.SearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivium.v1.GatewayService/Explain',
+            trivium_dot_v1_dot_gateway__pb2.ExplainRequest.SerializeToString,
+            trivium_dot_v1_dot_gateway__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

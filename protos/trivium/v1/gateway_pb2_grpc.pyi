@@ -49,6 +49,11 @@ class GatewayServiceStub:
     """
     Search: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.SearchRequest, _gateway_pb2.SearchResponse]
     """Search retrieves and reranks, and generates nothing. Errors are those of Answer."""
+    Explain: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ExplainRequest, _gateway_pb2.ExplainResponse]
+    """Explain searches as Answer and Search do with the same options, generates nothing, and returns all that was
+    found: what was kept, and why the rest was not. Errors are those of Answer, and NOT_FOUND for a `passage_id` that
+    the collection does not hold.
+    """
 
 @_typing.type_check_only
 class GatewayServiceAsyncStub(GatewayServiceStub):
@@ -71,6 +76,11 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """
     Search: _aio.UnaryUnaryMultiCallable[_gateway_pb2.SearchRequest, _gateway_pb2.SearchResponse]  # type: ignore[assignment]
     """Search retrieves and reranks, and generates nothing. Errors are those of Answer."""
+    Explain: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ExplainRequest, _gateway_pb2.ExplainResponse]  # type: ignore[assignment]
+    """Explain searches as Answer and Search do with the same options, generates nothing, and returns all that was
+    found: what was kept, and why the rest was not. Errors are those of Answer, and NOT_FOUND for a `passage_id` that
+    the collection does not hold.
+    """
 
 class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     """GatewayService takes a question through retrieval, reranking and generation under one deadline and one
@@ -108,5 +118,16 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.SearchResponse, _abc.Awaitable[_gateway_pb2.SearchResponse]]:
         """Search retrieves and reranks, and generates nothing. Errors are those of Answer."""
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _gateway_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.ExplainResponse, _abc.Awaitable[_gateway_pb2.ExplainResponse]]:
+        """Explain searches as Answer and Search do with the same options, generates nothing, and returns all that was
+        found: what was kept, and why the rest was not. Errors are those of Answer, and NOT_FOUND for a `passage_id` that
+        the collection does not hold.
+        """
 
 def add_GatewayServiceServicer_to_server(servicer: GatewayServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -35,7 +35,7 @@ class Passage(_message.Message):
     def __init__(self, passage_id: _Optional[str] = ..., document_id: _Optional[str] = ..., title: _Optional[str] = ..., heading_path: _Optional[_Iterable[str]] = ..., text: _Optional[str] = ..., uri: _Optional[str] = ..., page: _Optional[int] = ..., range: _Optional[_Union[CharacterRange, _Mapping]] = ...) -> None: ...
 
 class Scores(_message.Message):
-    __slots__ = ("dense_score", "dense_rank", "bm25_score", "bm25_rank", "fused_score", "fused_rank", "rerank_logit", "rerank_rank", "rerank_probability", "rerank_evidence")
+    __slots__ = ("dense_score", "dense_rank", "bm25_score", "bm25_rank", "fused_score", "fused_rank", "rerank_logit", "rerank_rank", "rerank_probability", "rerank_evidence", "blended_score", "blended_rank")
     DENSE_SCORE_FIELD_NUMBER: _ClassVar[int]
     DENSE_RANK_FIELD_NUMBER: _ClassVar[int]
     BM25_SCORE_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +46,8 @@ class Scores(_message.Message):
     RERANK_RANK_FIELD_NUMBER: _ClassVar[int]
     RERANK_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     RERANK_EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    BLENDED_SCORE_FIELD_NUMBER: _ClassVar[int]
+    BLENDED_RANK_FIELD_NUMBER: _ClassVar[int]
     dense_score: float
     dense_rank: int
     bm25_score: float
@@ -56,7 +58,9 @@ class Scores(_message.Message):
     rerank_rank: int
     rerank_probability: float
     rerank_evidence: float
-    def __init__(self, dense_score: _Optional[float] = ..., dense_rank: _Optional[int] = ..., bm25_score: _Optional[float] = ..., bm25_rank: _Optional[int] = ..., fused_score: _Optional[float] = ..., fused_rank: _Optional[int] = ..., rerank_logit: _Optional[float] = ..., rerank_rank: _Optional[int] = ..., rerank_probability: _Optional[float] = ..., rerank_evidence: _Optional[float] = ...) -> None: ...
+    blended_score: float
+    blended_rank: int
+    def __init__(self, dense_score: _Optional[float] = ..., dense_rank: _Optional[int] = ..., bm25_score: _Optional[float] = ..., bm25_rank: _Optional[int] = ..., fused_score: _Optional[float] = ..., fused_rank: _Optional[int] = ..., rerank_logit: _Optional[float] = ..., rerank_rank: _Optional[int] = ..., rerank_probability: _Optional[float] = ..., rerank_evidence: _Optional[float] = ..., blended_score: _Optional[float] = ..., blended_rank: _Optional[int] = ...) -> None: ...
 
 class Candidate(_message.Message):
     __slots__ = ("passage", "scores")
