@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.collection_app import app as collection
-from cli.options import Collection, Gateway, Indexer, Json, Timeout, TopK, console_for, failures_shown
+from cli.options import (
+    Collection,
+    Gateway,
+    Indexer,
+    Json,
+    NumCandidates,
+    Timeout,
+    TopK,
+    console_for,
+    failures_shown,
+)
 
 if TYPE_CHECKING:
     from trivium.v1 import gateway_pb2
@@ -142,6 +152,7 @@ def search(
     gateway: Gateway = "127.0.0.1:7000",
     collection: Collection = "default",
     top_k: TopK = None,
+    num_candidates: NumCandidates = None,
     timeout: Timeout = 30.0,
     json: Json = False,
 ) -> None:
@@ -152,11 +163,35 @@ def search(
     from cli.search import search, show
 
     with failures_shown(json):
-        response = search(gateway, question, _search_options(collection, top_k), timeout)
+        response = search(gateway, question, _search_options(collection, top_k, num_candidates), timeout)
     if json:
         print(as_json(response))
     else:
         show(response, Console())
+
+
+@app.command()
+def explain(
+    question: str,
+    passage_id: Annotated[str | None, typer.Option(help="Say why this passage is, or is not, in the answer.")] = None,
+    gateway: Gateway = "127.0.0.1:7000",
+    collection: Collection = "default",
+    top_k: TopK = None,
+    num_candidates: NumCandidates = None,
+    timeout: Timeout = 30.0,
+    json: Json = False,
+) -> None:
+    """Show everything that a question's search finds, and why each passage was kept or dropped."""
+    from cli.ask import as_json
+    from cli.explain import explain, show
+
+    with failures_shown(json):
+        options = _search_options(collection, top_k, num_candidates)
+        response = explain(gateway, question, options, passage_id, timeout)
+    if json:
+        print(as_json(response))
+    else:
+        show(response, console_for(json))
 
 
 @app.command()
@@ -288,10 +323,10 @@ def evaluate(
             command.run(path, place, settings, order, console_for(json), json)
 
 
-def _search_options(collection: str, top_k: int | None) -> gateway_pb2.SearchOptions:
+def _search_options(collection: str, top_k: int | None, num_candidates: int | None = None) -> gateway_pb2.SearchOptions:
     from trivium.v1 import gateway_pb2
 
-    return gateway_pb2.SearchOptions(collection=collection, top_k=top_k)
+    return gateway_pb2.SearchOptions(collection=collection, top_k=top_k, num_candidates=num_candidates)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ Gateway = Annotated[str, typer.Option(help="The gateway's gRPC address.", envvar
 Indexer = Annotated[str, typer.Option(help="The indexer's gRPC address.", envvar="TRIVIUM_INDEXER")]
 Collection = Annotated[str, typer.Option(help="The collection's name.")]
 TopK = Annotated[int | None, typer.Option(help="How many passages are kept. [default: 5]", min=1, max=100)]
+NumCandidates = Annotated[
+    int | None, typer.Option(help="How many passages are reranked. [default: 30]", min=1, max=1_000)
+]
 Timeout = Annotated[float, typer.Option(help="Seconds the whole question may take.", min=0.001)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 

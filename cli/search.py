@@ -52,12 +52,18 @@ def scores_table(response: gateway_pb2.SearchResponse) -> RenderableType:
     for source in response.sources:
         scores = source.scores
         words = Text.assemble((place(source.passage), "bold"), "\n", (snippet(source.passage.text, 120), "italic"))
-        probability = f"{scores.rerank_probability:.2f}" if scores.HasField("rerank_probability") else "–"
-        table.add_row(str(source.number), words, *(_leg(scores, leg) for leg in LEGS), probability)
+        legs = (rank_and_score(scores, leg) for leg in LEGS)
+        table.add_row(str(source.number), words, *legs, probability(scores))
     return table
 
 
-def _leg(scores: passage_pb2.Scores, leg: str) -> Text:
+def probability(scores: passage_pb2.Scores) -> str:
+    """The calibrated one; a dash where there is none."""
+    return f"{scores.rerank_probability:.2f}" if scores.HasField("rerank_probability") else "–"
+
+
+def rank_and_score(scores: passage_pb2.Scores, leg: str) -> Text:
+    """What one leg gave; a dash where it did not see the passage."""
     if not scores.HasField(LEGS[leg]):
         return Text("–", style="dim")
     rank, score = getattr(scores, f"{leg}_rank"), getattr(scores, LEGS[leg])
