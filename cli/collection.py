@@ -87,7 +87,7 @@ def verify(address: str, name: str, console: Console, is_json: bool) -> bool:
         print(as_json(response))
     else:
         console.print(_checks_table(response))
-        console.print(f"{response.num_deleted_documents:,} documents were deleted and are looked for", highlight=False)
+        console.print(f"deleted documents that were looked for: {response.num_deleted_documents:,}", highlight=False)
     return not response.log.fault and not any(version.fault for version in response.versions)
 
 

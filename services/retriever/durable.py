@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from services.retriever import failpoint
+
 
 def partial(path: Path) -> Path:
     """Where a file or directory lies while it is made."""
@@ -16,6 +18,7 @@ def remove(directory: Path) -> None:
     """Take a directory away, whole or not at all. Raises OSError."""
     beside = directory.with_name(f".{directory.name}.removed")
     directory.rename(beside)
+    failpoint.reach("remove.renamed")
     sync_directory(directory.parent)
     shutil.rmtree(beside)
 
@@ -34,7 +37,9 @@ def replace(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    failpoint.reach("replace.written")
     beside.rename(path)
+    failpoint.reach("replace.renamed")
     sync_directory(path.parent)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.retriever import durable
+from services.retriever import durable, failpoint
 from services.retriever.passage import Passage
 
 MAGIC = b"TRV1"
@@ -136,8 +136,11 @@ class Log:
             locations.append(Location(offset, len(frames[-1])))
             offset += len(frames[-1])
         try:
+            failpoint.reach("append.begun")
             _write(self._descriptor, b"".join(frames), group)
+            failpoint.reach("append.written")
             os.fsync(self._descriptor)
+            failpoint.reach("append.synced")
         except OSError:
             self._cut()
             raise
@@ -175,6 +178,7 @@ class Log:
                 erased = Erased(record.document_id, record.made_by, len(record.passages))
                 erasing.append({"group": frame.group, **asdict(location), **asdict(erased)})
         durable.replace(self._erasing_path, json.dumps(erasing).encode())
+        failpoint.reach("erase.planned")
         self._finish_erasing()
 
     def _finish_erasing(self) -> None:
@@ -186,8 +190,11 @@ class Log:
             group, offset, length = (fields.pop(name) for name in ("group", "offset", "length"))
             record = _encode(Erased(**fields), length - HEADER.size)
             _write(self._descriptor, _frame(record, group), offset)
+            failpoint.reach("erase.written")
         os.fsync(self._descriptor)
+        failpoint.reach("erase.synced")
         self._erasing_path.unlink()
+        failpoint.reach("erase.forgotten")
         durable.sync_directory(self._erasing_path.parent)
 
     def _whole_frame_at(self, location: Location) -> _Frame:

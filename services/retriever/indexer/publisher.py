@@ -15,7 +15,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from services.retriever import dense, durable, manifest, sparse
+from services.retriever import dense, durable, failpoint, manifest, sparse
 from services.retriever.analyzer import Analyzer
 from services.retriever.collection import Collection, CorruptPointer, Pointer
 from services.retriever.dense import FACTORY, METRIC, DenseIndex
@@ -51,7 +51,6 @@ def publish(
     `like` is a version of the same documents. Its files are linked where they are those that would be written.
     Whenever it is killed, the version published before stays published and readable. Raises OSError.
     """
-    durable.remove_leftovers(collection.versions_path)
     index_version = _next_version(collection)
     target = collection.version_path(index_version)
     beside = durable.partial(target)
@@ -60,13 +59,18 @@ def publish(
             described = replace(like, index_version=index_version, created_at=datetime.now(UTC), log_end=log_end)
         else:
             described = _write(beside, index_version, analyzer, log, locations, log_end, recipe)
+        failpoint.reach("publish.written")
         data = described.to_json()
         (beside / manifest.NAME).write_bytes(data)
+        failpoint.reach("publish.described")
         durable.sync_tree(beside)
         _verify(beside, described)
+        failpoint.reach("publish.verified")
         beside.rename(target)
+        failpoint.reach("publish.renamed")
         durable.sync_directory(target.parent)
         collection.flip(Pointer(index_version, hashlib.sha256(data).hexdigest()))
+        failpoint.reach("publish.flipped")
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         if _pointed_at(collection) != index_version:
@@ -102,6 +106,7 @@ def _write(
 ) -> Manifest:
     (directory / SPARSE_DIRECTORY).mkdir(parents=True)
     num_passages = sparse.write(directory / SPARSE_DIRECTORY, _passages(log, locations), analyzer)
+    failpoint.reach("publish.sparse_written")
     vectors = (record.vectors for record in _records(log, locations))
     dense.write(directory / DENSE_FILE, vectors, recipe.dimension)
     return Manifest(
@@ -132,6 +137,7 @@ def _link(source: Path, directory: Path, described: Manifest) -> bool:
         for path in described.file_by_path:
             (directory / path).parent.mkdir(parents=True, exist_ok=True)
             os.link(source / path, directory / path)
+            failpoint.reach("publish.linked")
     except OSError as error:  # a file system without links, or a damaged version
         logger.info("written anew, not linked", extra={"directory": source.name, "reason": str(error)})
         shutil.rmtree(directory, ignore_errors=True)

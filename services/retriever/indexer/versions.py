@@ -71,6 +71,7 @@ def delete(collection: Collection, index_version: int) -> None:
 def retire(collection: Collection, retention: Retention) -> None:
     """Delete what is neither published nor to be kept. What cannot be deleted stays until the next time. Blocks."""
     now = datetime.now(UTC)
+    durable.remove_leftovers(collection.versions_path)
     try:
         published = _published(collection)
         others = [(number, directory) for number, directory in _directories(collection) if number != published]

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from chassis.executor import SingleThread
-from services.retriever import fingerprint, manifest
+from services.retriever import durable, fingerprint, manifest
 from services.retriever.collection import Collection, CorruptPointer
 from services.retriever.indexer import versions
 from services.retriever.indexer.concurrency import Turns, Undertakings
@@ -49,6 +49,7 @@ class CollectionWriter:
 
     def __init__(self, collection: Collection, recipe: Recipe, retention: Retention, log_thread: SingleThread) -> None:
         """Open it and replay its log. Raises CorruptLog. Blocks."""
+        durable.remove_leftovers(collection.versions_path)
         self.collection = collection
         self.settings = collection.settings()
         self.made_by = fingerprint.digest({**recipe.encoder, **recipe.splitter})
