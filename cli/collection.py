@@ -104,8 +104,9 @@ def delete_documents(
     """Publish a version without them. True when all of them were there."""
     response = indexer_pb2.DeleteDocumentsResponse()
     with _indexer(address) as stub:
-        for one in _deletions(stub, name, document_ids, publish=True, purge=purge):
+        for one in _deletions(stub, name, document_ids):
             response.deleted_document_ids.extend(one.deleted_document_ids)
+        for one in _deletions(stub, name, document_ids, publish=True, purge=purge):  # one publication for all
             response.absent_from_version = one.absent_from_version
             response.held_by_versions[:] = sorted({*response.held_by_versions, *one.held_by_versions})
     missing = [one for one in dict.fromkeys(document_ids) if one not in set(response.deleted_document_ids)]
@@ -171,11 +172,11 @@ def _collections_table(collections: Sequence[indexer_pb2.Collection]) -> Table:
 def _checks_table(response: indexer_pb2.VerifyCollectionResponse) -> Table:
     table = _table("what", "", "state", "deleted documents in it")
     log = response.log
-    table.add_row("log", "", _state(log.fault, f"{log.num_records:,} records, all whole"), _held(log.held_document_ids))
+    table.add_row("log", "", _state(log.fault, f"{log.num_records:,} records, all whole"), _held(log))
     for one in response.versions:
         published = "published" if one.is_published else ""
         state = _state(one.fault, "every file as it was written")
-        table.add_row(f"version {one.index_version}", published, state, _held(one.held_document_ids))
+        table.add_row(f"version {one.index_version}", published, state, _held(one))
     return table
 
 
@@ -183,10 +184,14 @@ def _state(fault: str, otherwise: str) -> Text:
     return Text(fault or otherwise, style="red" if fault else "")
 
 
-def _held(document_ids: Sequence[str]) -> str:
-    """Some of them by name."""
-    shown = ", ".join(map(escape, document_ids[:3]))
-    return f"{len(document_ids):,}: {shown}{' …' if len(document_ids) > 3 else ''}" if document_ids else "none"
+def _held(
+    check: indexer_pb2.VerifyCollectionResponse.LogCheck | indexer_pb2.VerifyCollectionResponse.VersionCheck,
+) -> str:
+    """How many, and some of them by name."""
+    if not check.num_held_documents:
+        return "none"
+    shown = ", ".join(map(escape, check.held_document_ids[:3]))
+    return f"{check.num_held_documents:,}: {shown}{' …' if check.num_held_documents > 3 else ''}"
 
 
 def _versions_table(versions: Sequence[indexer_pb2.IndexVersion]) -> Table:

@@ -141,7 +141,7 @@ def reasons(response: gateway_pb2.ExplainResponse) -> Iterator[str]:
     if candidate.HasField("reading"):
         yield _reading(candidate)
     if candidate.outcome != Outcome.CANDIDATE_OUTCOME_KEPT:
-        yield _needed(explained)
+        yield _needed(response)
 
 
 def _retrieved_rank(scores: passage_pb2.Scores) -> int:
@@ -174,12 +174,16 @@ def _reading(candidate: gateway_pb2.ExplainedCandidate) -> str:
     )
 
 
-def _needed(explained: gateway_pb2.PassageExplanation) -> str:
+def _needed(response: gateway_pb2.ExplainResponse) -> str:
+    explained = response.passage
     if explained.HasField("needed_top_k"):
         return f"With --top-k {explained.needed_top_k} it is a source."
     if explained.HasField("needed_num_candidates"):
         return f"With --num-candidates {explained.needed_num_candidates} the reranker reads it."
-    return "No top_k and no num_candidates that the gateway takes would change that."
+    without = ", in a search without what was left out" if response.report.degraded else ""
+    if explained.candidate.outcome == Outcome.CANDIDATE_OUTCOME_BEYOND_TOP_K:
+        return f"No top_k that the gateway takes makes it a source{without}."
+    return f"No num_candidates that the gateway takes brings it before the reranker{without}."
 
 
 def _read(candidate: gateway_pb2.ExplainedCandidate) -> Text:

@@ -38,9 +38,10 @@ class Pipeline:
     ) -> AsyncGenerator[AnswerStreamResponse]:
         """Sources once, then text as `generate` gives it, then exactly one AnswerFinished."""
         evidence = await self.search(question, journey)
-        sources = evidence.sources()
+        sources, is_sufficient = evidence.sources(), evidence.verdict().is_sufficient
+        del evidence  # all candidates: not to be held while text is written
         yield AnswerStreamResponse(sources=Sources(sources=sources))
-        if not evidence.verdict().is_sufficient:
+        if not is_sufficient:
             yield _without_text(FinishReason.FINISH_REASON_ABSTAINED, journey)
             return
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -94,7 +95,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
         question = read_explanation(request, self._config)
         journey = Journey(search_budget(self._config), self._degraded)
         evidence = await self._pipeline.search(question, journey)
-        explained = explain(evidence, self._config)
+        explained = await asyncio.to_thread(explain, evidence, self._config)  # thousands of candidates take long
         explained.report.CopyFrom(journey.report())
         return explained
 

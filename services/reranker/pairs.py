@@ -132,9 +132,9 @@ def cut(passage: Encoding, text: str, room: int) -> Reading:
     num_truncated = max(0, len(passage) - room)
     if not num_truncated:
         return Reading(len(passage), 0, len(text))
+    last = passage.token_to_chars(room - 1)  # `offsets` would be a list of all
     passage.truncate(room)
-    _, end = passage.offsets[-1]
-    return Reading(room, num_truncated, end)
+    return Reading(room, num_truncated, last[1] if last else 0)
 
 
 def num_positions(model: PreTrainedModel, tokenizer: PairTokenizer, max_length: int) -> int:

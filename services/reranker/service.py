@@ -80,10 +80,11 @@ class RerankerService(reranker_pb2_grpc.RerankerServiceServicer):
         self._require_valid(request)
         await self._require_readable(request.question)
         assert self._batcher is not None
-        served = await self._batcher.submit_many(_pairs(request), deadline=deadline.current())
+        pairs = _pairs(request)
+        served = await self._batcher.submit_many(pairs, deadline=deadline.current())
         judgements = [one.output for one in served]
         return reranker_pb2.RerankResponse(
-            scores=self._scores(request, judgements),
+            scores=self._scores(request, pairs, judgements),
             abstention_threshold=self._calibration.abstention_threshold if self._calibration else None,
             stats=passage_pb2.StageStats(
                 **stage_stats(
@@ -129,7 +130,7 @@ class RerankerService(reranker_pb2_grpc.RerankerServiceServicer):
             )
 
     def _scores(
-        self, request: reranker_pb2.RerankRequest, judgements: list[Judgement]
+        self, request: reranker_pb2.RerankRequest, pairs: list[Pair], judgements: list[Judgement]
     ) -> list[reranker_pb2.RerankScore]:
         scores = [
             reranker_pb2.RerankScore(
@@ -139,22 +140,21 @@ class RerankerService(reranker_pb2_grpc.RerankerServiceServicer):
                 probability=self._calibration.probability(judgement.evidence) if self._calibration else None,
                 truncated_tokens=judgement.reading.truncated_tokens,
                 passage_tokens=judgement.reading.num_tokens,
-                text_characters=_characters_of_text(candidate, judgement),
+                text_characters=_characters_of_text(candidate, pair, judgement),
             )
-            for candidate, judgement in zip(request.candidates, judgements, strict=True)
+            for candidate, pair, judgement in zip(request.candidates, pairs, judgements, strict=True)
         ]
         return sorted(scores, key=lambda score: (-score.logit, score.passage_id))
 
 
 def _pairs(request: reranker_pb2.RerankRequest) -> list[Pair]:
-    return [Pair(request.question, _passage_text(candidate)) for candidate in request.candidates]
+    return [
+        Pair(request.question, passage_text(candidate.title, candidate.heading_path, candidate.text))
+        for candidate in request.candidates
+    ]
 
 
-def _passage_text(candidate: reranker_pb2.RerankCandidate) -> str:
-    return passage_text(candidate.title, candidate.heading_path, candidate.text)
-
-
-def _characters_of_text(candidate: reranker_pb2.RerankCandidate, judgement: Judgement) -> int:
+def _characters_of_text(candidate: reranker_pb2.RerankCandidate, pair: Pair, judgement: Judgement) -> int:
     """How many were read behind title and headings."""
-    num_before = len(_passage_text(candidate)) - len(candidate.text)
+    num_before = len(pair.passage) - len(candidate.text)
     return max(0, judgement.reading.num_characters - num_before)

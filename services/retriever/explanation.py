@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from services.retriever.fusion import Found, Ranked, list_unfused
@@ -21,7 +22,7 @@ class Standing:
     limit: int
     """How many rows each leg was looked through for."""
     needed_top_k: int | None
-    """With as many wanted it is among them. None where the most that may be wanted are too few."""
+    """With as many wanted it is among them, with one less it is not. None where the most that may be are too few."""
 
 
 def find_left_out(version: Version, search: Search, findings: Findings) -> list[tuple[Found, Passage]]:
@@ -46,7 +47,8 @@ def find_standing(
     if row is None:
         return None
     limit = replace(search, top_k=max_top_k).limit
-    dense, bm25 = _dense(version, findings, limit), _bm25(version, search, findings, limit)
+    dense = _continued(findings.dense, _dense(version, findings, limit))
+    bm25 = _continued(findings.bm25, _bm25(version, search, findings, limit))
 
     def is_wanted(top_k: int) -> bool:
         asked = replace(search, top_k=top_k)
@@ -61,6 +63,13 @@ def find_standing(
     )
     (passage,) = version.sparse.passages([row])
     return Standing(found, passage, limit, needed_top_k if needed_top_k <= max_top_k else None)
+
+
+def _continued(found: Sequence[Ranked], further: Sequence[Ranked]) -> list[Ranked]:
+    """What the search found, then what looking further adds: among equals each search cuts where it likes."""
+    rows = {one.row for one in found}
+    added = (one for one in further if one.row not in rows)
+    return [*found, *(Ranked(one.row, one.score, rank) for rank, one in enumerate(added, len(found) + 1))]
 
 
 def _dense(version: Version, findings: Findings, limit: int) -> list[Ranked]:

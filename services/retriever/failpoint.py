@@ -1,4 +1,7 @@
-"""Named steps at which a test lets a process die, as a power cut would. Nothing happens unless one is armed."""
+"""Named steps at which a test lets a process be killed. Nothing happens unless one is armed.
+
+A killed process leaves what it wrote to the operating system; what a power cut takes is not tried.
+"""
 
 from __future__ import annotations
 

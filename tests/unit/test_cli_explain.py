@@ -129,9 +129,15 @@ def test_a_table_fits_a_hundred_columns_with_ids_whole() -> None:
             [
                 "No leg found it among its 100 best.",
                 "The dense leg ranks it 140, beyond the 100 that it finds (score 0.125).",
-                "No top_k and no num_candidates that the gateway takes would change that.",
+                "No num_candidates that the gateway takes brings it before the reranker.",
             ],
             id="not-found",
+        ),
+        pytest.param(
+            BEYOND_TOP_K,
+            {},
+            ["No top_k that the gateway takes makes it a source."],
+            id="beyond-every-top_k",
         ),
     ],
 )

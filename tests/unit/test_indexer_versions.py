@@ -259,7 +259,8 @@ async def test_what_was_deleted_is_overwritten_in_the_log(tmp_path: Path) -> Non
         assert text_by_id(published(collection)) == {"a": "first"}
 
 
-async def test_a_purge_leaves_no_byte_of_a_document_in_any_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_damaged", [False, True])
+async def test_a_purge_leaves_no_byte_of_a_document_in_any_file(tmp_path: Path, is_damaged: bool) -> None:
     collection = create(tmp_path)
     writer = open_writer(collection)
     await put(writer, secret="businessofnobody")
@@ -268,8 +269,12 @@ async def test_a_purge_leaves_no_byte_of_a_document_in_any_file(tmp_path: Path) 
     await writer.publish()
     await writer.delete(["secret"])
     await writer.publish()
-    await writer.delete_versions(await writer.versions_holding(["secret"]))
+    if is_damaged:
+        (collection.version_path(1) / "manifest.json").write_bytes(b"{}")
+    assert await writer.versions_holding(["secret"]) == [1, 2]
+    await asyncio.gather(writer.purge(["secret"]), writer.purge(["a", "secret"]))
     assert await kept(writer) == [3]
+    assert await writer.versions_holding(["secret"]) == []
     for path in (path for path in collection.path.rglob("*") if path.is_file()):
         assert b"businessofnobody" not in path.read_bytes(), path
 
@@ -305,6 +310,33 @@ async def test_verification_names_what_is_damaged(tmp_path: Path) -> None:
     found = await writer.verify()
     assert found.log.fault.endswith("000001.log: the record at 0 is damaged")
     assert [one.fault.partition(":")[0] for one in found.versions] == ["manifest.json", "dense.faiss", ""]
+    (collection.path / "published").write_bytes(b"junk")
+    assert all("not a pointer" in one.fault for one in (await writer.verify()).versions)
+
+
+async def test_a_published_version_that_is_another_than_the_pointer_names_is_damaged(tmp_path: Path) -> None:
+    """Whole in itself, and not what was published."""
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await put(writer, a="first")
+    await writer.publish()
+    path = collection.version_path(1) / "manifest.json"
+    path.write_bytes(replace(manifest.read(path.parent), log_end=7).to_json())
+    assert [one.fault for one in (await writer.verify()).versions] == ["manifest.json: not the one that was published"]
+
+
+async def test_callers_share_a_verification_and_closing_waits_for_it(tmp_path: Path) -> None:
+    writer = open_writer(create(tmp_path))
+    await put(writer, a="first")
+    await writer.publish()
+    first, second = (asyncio.create_task(writer.verify()) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).log.num_records == 1
+    abandoned = asyncio.create_task(writer.verify())
+    await asyncio.sleep(0)
+    abandoned.cancel()
+    await writer.close()
 
 
 @pytest.mark.parametrize("fails_at", range(3))

@@ -146,3 +146,22 @@ async def test_every_passage_is_found_by_its_id(tmp_path: Path) -> None:
     index = load(collection, pointer, ENCODER).sparse
     rows = range(index.num_passages)
     assert [index.row_of(passage.passage_id) for passage in index.passages(rows)] == list(rows)
+
+
+async def test_among_equals_a_passage_stands_where_the_search_put_it(tmp_path: Path) -> None:
+    """FAISS cuts equals as it likes, otherwise for each limit."""
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    for number in range(300):
+        await writer.append(record(writer, f"d{number:03d}", "x" * (number * 7 % 12 + 1)))
+    await writer.publish()
+    pointer = collection.pointer()
+    assert pointer is not None
+    equals = load(collection, pointer, ENCODER)
+    for top_k in (7, 30, 60, 90):
+        asked = search(Mode.DENSE, top_k)
+        found = findings(equals, asked)
+        for (one, passage), ranked in zip(found.found, found.dense, strict=True):
+            stands = find_standing(equals, asked, found, passage.passage_id, MAX_TOP_K)
+            assert stands is not None
+            assert stands.found.dense == ranked == one.dense

@@ -93,8 +93,10 @@ class GatewayServiceServicer:
 
     def Explain(self, request, context):
         """Explain searches as Answer and Search do with the same options, generates nothing, and returns all that was
-        found: what was kept, and why the rest was not. Errors are those of Answer, and NOT_FOUND for a `passage_id` that
-        the collection does not hold.
+        found: what was kept, and why the rest was not. Errors are those of Answer, NOT_FOUND for a `passage_id` that
+        the collection does not hold, and FAILED_PRECONDITION with ErrorInfo `RETRIEVER_TOO_OLD` where the retriever is
+        older than the gateway and explains nothing. A reply holds every passage that a leg found: several MB where a
+        thousand candidates are asked for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

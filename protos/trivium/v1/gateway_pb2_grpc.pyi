@@ -51,8 +51,10 @@ class GatewayServiceStub:
     """Search retrieves and reranks, and generates nothing. Errors are those of Answer."""
     Explain: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ExplainRequest, _gateway_pb2.ExplainResponse]
     """Explain searches as Answer and Search do with the same options, generates nothing, and returns all that was
-    found: what was kept, and why the rest was not. Errors are those of Answer, and NOT_FOUND for a `passage_id` that
-    the collection does not hold.
+    found: what was kept, and why the rest was not. Errors are those of Answer, NOT_FOUND for a `passage_id` that
+    the collection does not hold, and FAILED_PRECONDITION with ErrorInfo `RETRIEVER_TOO_OLD` where the retriever is
+    older than the gateway and explains nothing. A reply holds every passage that a leg found: several MB where a
+    thousand candidates are asked for.
     """
 
 @_typing.type_check_only
@@ -78,8 +80,10 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Search retrieves and reranks, and generates nothing. Errors are those of Answer."""
     Explain: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ExplainRequest, _gateway_pb2.ExplainResponse]  # type: ignore[assignment]
     """Explain searches as Answer and Search do with the same options, generates nothing, and returns all that was
-    found: what was kept, and why the rest was not. Errors are those of Answer, and NOT_FOUND for a `passage_id` that
-    the collection does not hold.
+    found: what was kept, and why the rest was not. Errors are those of Answer, NOT_FOUND for a `passage_id` that
+    the collection does not hold, and FAILED_PRECONDITION with ErrorInfo `RETRIEVER_TOO_OLD` where the retriever is
+    older than the gateway and explains nothing. A reply holds every passage that a leg found: several MB where a
+    thousand candidates are asked for.
     """
 
 class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -126,8 +130,10 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.ExplainResponse, _abc.Awaitable[_gateway_pb2.ExplainResponse]]:
         """Explain searches as Answer and Search do with the same options, generates nothing, and returns all that was
-        found: what was kept, and why the rest was not. Errors are those of Answer, and NOT_FOUND for a `passage_id` that
-        the collection does not hold.
+        found: what was kept, and why the rest was not. Errors are those of Answer, NOT_FOUND for a `passage_id` that
+        the collection does not hold, and FAILED_PRECONDITION with ErrorInfo `RETRIEVER_TOO_OLD` where the retriever is
+        older than the gateway and explains nothing. A reply holds every passage that a leg found: several MB where a
+        thousand candidates are asked for.
         """
 
 def add_GatewayServiceServicer_to_server(servicer: GatewayServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -263,25 +263,29 @@ class VerifyCollectionRequest(_message.Message):
 class VerifyCollectionResponse(_message.Message):
     __slots__ = ("num_deleted_documents", "log", "versions")
     class LogCheck(_message.Message):
-        __slots__ = ("num_records", "fault", "held_document_ids")
+        __slots__ = ("num_records", "fault", "held_document_ids", "num_held_documents")
         NUM_RECORDS_FIELD_NUMBER: _ClassVar[int]
         FAULT_FIELD_NUMBER: _ClassVar[int]
         HELD_DOCUMENT_IDS_FIELD_NUMBER: _ClassVar[int]
+        NUM_HELD_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
         num_records: int
         fault: str
         held_document_ids: _containers.RepeatedScalarFieldContainer[str]
-        def __init__(self, num_records: _Optional[int] = ..., fault: _Optional[str] = ..., held_document_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+        num_held_documents: int
+        def __init__(self, num_records: _Optional[int] = ..., fault: _Optional[str] = ..., held_document_ids: _Optional[_Iterable[str]] = ..., num_held_documents: _Optional[int] = ...) -> None: ...
     class VersionCheck(_message.Message):
-        __slots__ = ("index_version", "is_published", "fault", "held_document_ids")
+        __slots__ = ("index_version", "is_published", "fault", "held_document_ids", "num_held_documents")
         INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
         IS_PUBLISHED_FIELD_NUMBER: _ClassVar[int]
         FAULT_FIELD_NUMBER: _ClassVar[int]
         HELD_DOCUMENT_IDS_FIELD_NUMBER: _ClassVar[int]
+        NUM_HELD_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
         index_version: int
         is_published: bool
         fault: str
         held_document_ids: _containers.RepeatedScalarFieldContainer[str]
-        def __init__(self, index_version: _Optional[int] = ..., is_published: _Optional[bool] = ..., fault: _Optional[str] = ..., held_document_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+        num_held_documents: int
+        def __init__(self, index_version: _Optional[int] = ..., is_published: _Optional[bool] = ..., fault: _Optional[str] = ..., held_document_ids: _Optional[_Iterable[str]] = ..., num_held_documents: _Optional[int] = ...) -> None: ...
     NUM_DELETED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     LOG_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]

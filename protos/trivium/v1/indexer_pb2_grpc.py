@@ -217,7 +217,8 @@ class IndexerServiceServicer:
     def VerifyCollection(self, request, context):
         """VerifyCollection reads the log and every version from the disk, whole: each record's checksum, each file's
         sha256, each passage. It says what is damaged, and where documents that were deleted still are. Publications and
-        rollbacks wait for it. Reads only; safe to repeat.
+        rollbacks wait while a version is read. Once begun it goes on when its caller leaves, and callers that come
+        meanwhile share it. Reads only; safe to repeat.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection).
         """

@@ -114,7 +114,8 @@ class IndexerServiceStub:
     VerifyCollection: _grpc.UnaryUnaryMultiCallable[_indexer_pb2.VerifyCollectionRequest, _indexer_pb2.VerifyCollectionResponse]
     """VerifyCollection reads the log and every version from the disk, whole: each record's checksum, each file's
     sha256, each passage. It says what is damaged, and where documents that were deleted still are. Publications and
-    rollbacks wait for it. Reads only; safe to repeat.
+    rollbacks wait while a version is read. Once begun it goes on when its caller leaves, and callers that come
+    meanwhile share it. Reads only; safe to repeat.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection).
     """
@@ -205,7 +206,8 @@ class IndexerServiceAsyncStub(IndexerServiceStub):
     VerifyCollection: _aio.UnaryUnaryMultiCallable[_indexer_pb2.VerifyCollectionRequest, _indexer_pb2.VerifyCollectionResponse]  # type: ignore[assignment]
     """VerifyCollection reads the log and every version from the disk, whole: each record's checksum, each file's
     sha256, each passage. It says what is damaged, and where documents that were deleted still are. Publications and
-    rollbacks wait for it. Reads only; safe to repeat.
+    rollbacks wait while a version is read. Once begun it goes on when its caller leaves, and callers that come
+    meanwhile share it. Reads only; safe to repeat.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection).
     """
@@ -359,7 +361,8 @@ class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_indexer_pb2.VerifyCollectionResponse, _abc.Awaitable[_indexer_pb2.VerifyCollectionResponse]]:
         """VerifyCollection reads the log and every version from the disk, whole: each record's checksum, each file's
         sha256, each passage. It says what is damaged, and where documents that were deleted still are. Publications and
-        rollbacks wait for it. Reads only; safe to repeat.
+        rollbacks wait while a version is read. Once begun it goes on when its caller leaves, and callers that come
+        meanwhile share it. Reads only; safe to repeat.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection).
         """

@@ -39,8 +39,8 @@ logger = logging.getLogger(__name__)
 
 MAX_DELETED_DOCUMENTS = 1_000
 """In one request."""
-MAX_HELD_DOCUMENTS = 1_000
-"""Named of one file: a reply is bounded."""
+MAX_NAMED_DOCUMENTS = 20
+"""Of those that the log or a version holds: a reply is bounded."""
 MAX_INDEX_VERSION = 2**63 - 1
 MAX_PAGE_SIZE = 1_000
 DEFAULT_PAGE_SIZE = 100
@@ -192,7 +192,7 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
                 with suppress(NothingStored):  # there never was a version
                     absent_from = (await writer.publish()).index_version
             if request.purge:
-                await writer.delete_versions(await writer.versions_holding(request.document_ids))
+                await writer.purge(request.document_ids)
             held_by = await writer.versions_holding(request.document_ids)
         return indexer_pb2.DeleteDocumentsResponse(
             deleted_document_ids=deleted, absent_from_version=absent_from, held_by_versions=held_by
@@ -237,13 +237,15 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         published = writer.published.index_version if writer.published else 0
         response = indexer_pb2.VerifyCollectionResponse(num_deleted_documents=found.num_deleted)
         response.log.num_records, response.log.fault = found.log.num_records, found.log.fault
-        response.log.held_document_ids[:] = sorted(found.log.held)[:MAX_HELD_DOCUMENTS]
+        response.log.num_held_documents = len(found.log.held)
+        response.log.held_document_ids[:] = sorted(found.log.held)[:MAX_NAMED_DOCUMENTS]
         for version in reversed(found.versions):
             response.versions.add(
                 index_version=version.index_version,
                 is_published=version.index_version == published,
                 fault=version.fault,
-                held_document_ids=sorted(version.held)[:MAX_HELD_DOCUMENTS],
+                num_held_documents=len(version.held),
+                held_document_ids=sorted(version.held)[:MAX_NAMED_DOCUMENTS],
             )
         return response
 

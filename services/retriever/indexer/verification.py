@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection as Several
 from dataclasses import dataclass
 
-from services.retriever.collection import Collection
+from services.retriever.collection import Collection, CorruptPointer
 from services.retriever.dense import DenseIndex
 from services.retriever.indexer import versions
 from services.retriever.indexer.log import CorruptLog, Location, Log, Record, Upsert
@@ -41,7 +41,10 @@ class VersionFinding:
 
 
 def scan_log(log: Log, log_end: int, deleted_at: dict[str, int]) -> LogFinding:
-    """Read every record up to `log_end`. `deleted_at` is where each document's deletion stands. Blocks."""
+    """Read every record up to `log_end`. `deleted_at` is where each document's deletion stands. Blocks.
+
+    What cannot be read is a fault like any other.
+    """
     num_records, held = 0, set[str]()
 
     def note(location: Location, record: Record) -> None:
@@ -52,13 +55,13 @@ def scan_log(log: Log, log_end: int, deleted_at: dict[str, int]) -> LogFinding:
 
     try:
         log.scan(log_end, note)
-    except CorruptLog as error:
+    except (CorruptLog, OSError) as error:
         return LogFinding(num_records, str(error), frozenset(held))
     return LogFinding(num_records, "", frozenset(held))
 
 
 def scan_version(collection: Collection, index_version: int, deleted: Several[str]) -> VersionFinding:
-    """Verify every file, open both legs, and read every passage. Raises NoSuchVersion, OSError. Blocks."""
+    """Verify every file, open both legs, and read every passage. Raises NoSuchVersion. Blocks."""
     directory = collection.version_path(index_version)
     try:
         described = versions.read(collection, index_version)
@@ -67,7 +70,7 @@ def scan_version(collection: Collection, index_version: int, deleted: Several[st
         if sparse.num_passages != described.num_passages:
             raise UnreadableIndex(f"{SPARSE_DIRECTORY}: {sparse.num_passages} passages, not the manifest's")
         held = {document_id for document_id in _document_ids(sparse) if document_id in deleted}
-    except (CorruptVersion, UnreadableIndex) as error:
+    except (CorruptPointer, CorruptVersion, UnreadableIndex, OSError) as error:
         return VersionFinding(index_version, str(error), frozenset())
     return VersionFinding(index_version, "", frozenset(held))
 

@@ -43,17 +43,30 @@ def kept(collection: Collection) -> list[Manifest]:
     return found
 
 
-def numbers(collection: Collection) -> list[int]:
-    """Of all versions, readable or not, the oldest first. Raises OSError. Blocks."""
-    return [number for number, _ in _directories(collection)]
+def moments(collection: Collection) -> dict[int, int | None]:
+    """Where the log ended when each version was written, by number, oldest first. Raises OSError. Blocks.
+
+    None for a version whose manifest cannot be read: nobody knows what it holds.
+    """
+    found: dict[int, int | None] = {}
+    for number, directory in _directories(collection):
+        try:
+            found[number] = manifest.read(directory).log_end
+        except CorruptVersion:
+            found[number] = None
+    return found
 
 
 def read(collection: Collection, index_version: int) -> Manifest:
-    """A version's manifest, once every file is what it says. Raises NoSuchVersion, CorruptVersion. Blocks."""
-    directory = collection.version_path(index_version)
+    """A version's manifest, once every file is what it says. The published one is the one that the pointer names.
+
+    Raises NoSuchVersion, CorruptVersion, CorruptPointer. Blocks.
+    """
+    directory, pointer = collection.version_path(index_version), collection.pointer()
     if not directory.is_dir():
         raise NoSuchVersion(index_version)
-    described = manifest.read(directory)
+    is_published = pointer is not None and pointer.index_version == index_version
+    described = manifest.read(directory, pointer.manifest_sha256 if pointer and is_published else None)
     manifest.verify(directory, described)
     return described
 

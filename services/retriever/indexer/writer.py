@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 from chassis.executor import SingleThread
@@ -16,7 +16,7 @@ from services.retriever.indexer.documents import Documents, Stored
 from services.retriever.indexer.log import Delete, Log, Record, Rollback
 from services.retriever.indexer.publisher import Recipe, publish
 from services.retriever.indexer.verification import LogFinding, VersionFinding, scan_log, scan_version
-from services.retriever.indexer.versions import Retention
+from services.retriever.indexer.versions import NoSuchVersion, Retention, VersionIsPublished
 from services.retriever.manifest import CorruptVersion, Manifest
 
 
@@ -66,6 +66,8 @@ class CollectionWriter:
         self._undertakings = Undertakings()
         self._publishing = asyncio.Lock()
         self._next_publication: asyncio.Task[Manifest] | None = None
+        self._verifying: asyncio.Task[Verification] | None = None
+        self._is_closing = False
         self._log = Log(collection.log_path, self._documents.apply)
         if self.published:
             self._documents.forget_changes_before(self.published.log_end)
@@ -144,21 +146,26 @@ class CollectionWriter:
         return await asyncio.to_thread(versions.kept, self.collection)
 
     async def versions_holding(self, document_ids: Sequence[str]) -> list[int]:
-        """The versions that are kept and hold any of these documents, oldest first. Raises OSError."""
+        """The versions that are kept and hold any of these documents, or may, being damaged. Raises OSError."""
+        moments = await asyncio.to_thread(versions.moments, self.collection)
         return [
-            version.index_version
-            for version in await self.versions()
-            if any(self._documents.is_held_at(document_id, version.log_end) for document_id in document_ids)
+            number
+            for number, log_end in moments.items()
+            if log_end is None or any(self._documents.is_held_at(name, log_end) for name in document_ids)
         ]
 
+    async def purge(self, document_ids: Sequence[str]) -> None:
+        """Delete the versions that hold any of these documents, but for the published one.
+
+        A caller that leaves does not stop it. Raises CorruptPointer, OSError.
+        """
+        await asyncio.shield(self._undertakings.begin(self._purge(document_ids)))
+
     async def verify(self) -> Verification:
-        """Read the log and every version that is kept, whole. No version comes or goes meanwhile. Raises OSError."""
-        async with self._publishing:
-            deleted = self._documents.deleted()
-            log = await asyncio.to_thread(scan_log, self._log, self._documents.log_end, deleted)
-            numbers = await asyncio.to_thread(versions.numbers, self.collection)
-            scans = [await asyncio.to_thread(scan_version, self.collection, number, deleted) for number in numbers]
-            return Verification(len(deleted), log, scans)
+        """Read the log and every version that is kept, whole. Callers share the one that runs. Raises OSError."""
+        if self._verifying is None:
+            self._verifying = self._undertakings.begin(self._verify())
+        return await asyncio.shield(self._verifying)
 
     async def delete_versions(self, index_versions: Iterable[int]) -> None:
         """Delete the files of versions. A caller that leaves does not stop it.
@@ -169,6 +176,7 @@ class CollectionWriter:
 
     async def close(self) -> None:
         """Finish what is being written."""
+        self._is_closing = True
         if self._committing:
             await asyncio.wait([self._committing])
         await self._undertakings.finish()
@@ -197,6 +205,27 @@ class CollectionWriter:
                 await self.append(Delete(tuple(seen)))
             return stored
 
+    async def _purge(self, document_ids: Sequence[str]) -> None:
+        async with self._publishing:
+            for index_version in await self.versions_holding(document_ids):
+                with suppress(VersionIsPublished):
+                    await asyncio.to_thread(versions.delete, self.collection, index_version)
+
+    async def _verify(self) -> Verification:
+        try:
+            deleted = self._documents.deleted()
+            log = await asyncio.to_thread(scan_log, self._log, self._documents.log_end, deleted)
+            found = []
+            for number in await asyncio.to_thread(versions.moments, self.collection):
+                if self._is_closing:
+                    break
+                async with self._publishing:  # one at a time: publications go between
+                    with suppress(NoSuchVersion):  # retired since
+                        found.append(await asyncio.to_thread(scan_version, self.collection, number, deleted))
+            return Verification(len(deleted), log, found)
+        finally:
+            self._verifying = None
+
     async def _delete_versions(self, index_versions: Iterable[int]) -> None:
         async with self._publishing:
             for index_version in index_versions:
@@ -223,8 +252,8 @@ class CollectionWriter:
             like = None
         self.published = await asyncio.to_thread(self._publish_blocking, stored, log_end, like)
         self._documents.forget_changes_before(self.published.log_end)
-        await self._erase_deleted(log_end)
         await asyncio.to_thread(versions.retire, self.collection, self._retention)
+        await self._erase_deleted(log_end)
         return self.published
 
     async def _erase_deleted(self, log_end: int) -> None:
