@@ -50,7 +50,7 @@ class Sentence:
     start: int
     end: int
     kind: Kind
-    """Prose, a table's row, or what is seldom an answer: headings, code."""
+    """Prose, a table's row, or what is seldom an answer: headings, a table's too, and code."""
 
 
 def split(text: str) -> list[Sentence]:
@@ -80,7 +80,7 @@ def _blocks(text: str) -> Iterator[tuple[int, int, Kind]]:
             start = max(start, text.find(token.content.split("\n", 1)[0], start, end))
             kind = "prose"
         elif token.type == "tr_open":
-            kind = "row"
+            kind = "other" if opened == "thead_open" else "row"
         elif token.type in ("heading_open", "fence", "html_block"):
             kind = "other"
         if kind == "prose":

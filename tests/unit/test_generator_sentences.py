@@ -58,6 +58,7 @@ def test_headings_code_and_tables_are_no_prose() -> None:
     assert prose(text) == ["Prose is this."]
     kinds = [(text[one.start : one.end], one.kind) for one in split(text)]
     assert ("| c | d |", "row") in kinds
+    assert ("| a | b |", "other") in kinds, "a table's heading answers nothing"
     assert ("# A heading here", "other") in kinds
 
 
