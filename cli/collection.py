@@ -109,7 +109,8 @@ def delete_documents(
         for one in _deletions(stub, name, document_ids, publish=True, purge=purge):  # one publication for all
             response.absent_from_version = one.absent_from_version
             response.held_by_versions[:] = sorted({*response.held_by_versions, *one.held_by_versions})
-    missing = [one for one in dict.fromkeys(document_ids) if one not in set(response.deleted_document_ids)]
+    deleted = set(response.deleted_document_ids)
+    missing = [one for one in dict.fromkeys(document_ids) if one not in deleted]
     if is_json:
         print(as_json(response))
         return not missing

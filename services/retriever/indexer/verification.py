@@ -6,12 +6,11 @@ from collections.abc import Collection as Several
 from dataclasses import dataclass
 
 from services.retriever.collection import Collection, CorruptPointer
-from services.retriever.dense import DenseIndex
 from services.retriever.indexer import versions
 from services.retriever.indexer.log import CorruptLog, Location, Log, Record, Upsert
 from services.retriever.manifest import CorruptVersion, UnreadableIndex
 from services.retriever.sparse import SparseIndex
-from services.retriever.version import DENSE_FILE, SPARSE_DIRECTORY
+from services.retriever.version import open_legs
 
 BLOCK = 1_000
 """Passages that are read at once."""
@@ -62,13 +61,9 @@ def scan_log(log: Log, log_end: int, deleted_at: dict[str, int]) -> LogFinding:
 
 def scan_version(collection: Collection, index_version: int, deleted: Several[str]) -> VersionFinding:
     """Verify every file, open both legs, and read every passage. Raises NoSuchVersion. Blocks."""
-    directory = collection.version_path(index_version)
     try:
         described = versions.read(collection, index_version)
-        DenseIndex(directory / DENSE_FILE, described.dimension, described.num_passages)
-        sparse = SparseIndex(directory / SPARSE_DIRECTORY, described.analyzer)
-        if sparse.num_passages != described.num_passages:
-            raise UnreadableIndex(f"{SPARSE_DIRECTORY}: {sparse.num_passages} passages, not the manifest's")
+        _, sparse = open_legs(collection.version_path(index_version), described)
         held = {document_id for document_id in _document_ids(sparse) if document_id in deleted}
     except (CorruptPointer, CorruptVersion, UnreadableIndex, OSError) as error:
         return VersionFinding(index_version, str(error), frozenset())
