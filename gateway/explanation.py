@@ -74,13 +74,12 @@ def _passage(
     standing: PassageStanding, candidates: list[ExplainedCandidate], config: GatewayConfig
 ) -> PassageExplanation:
     passage_id = standing.passage.passage_id
-    candidate = next((one for one in candidates if one.passage.passage_id == passage_id), None)
-    if candidate is None:
-        outcome = CandidateOutcome.CANDIDATE_OUTCOME_NOT_FOUND
-        candidate = ExplainedCandidate(passage=standing.passage, outcome=outcome)
+    nowhere = ExplainedCandidate(passage=standing.passage, outcome=CandidateOutcome.CANDIDATE_OUTCOME_NOT_FOUND)
+    ranked = ((rank, one) for rank, one in enumerate(candidates, 1) if one.passage.passage_id == passage_id)
+    rank, candidate = next(ranked, (0, nowhere))
     needed_top_k = needed_num_candidates = None
     if candidate.outcome == CandidateOutcome.CANDIDATE_OUTCOME_BEYOND_TOP_K:
-        needed_top_k = 1 + candidates.index(candidate)
+        needed_top_k = rank
     elif candidate.outcome != CandidateOutcome.CANDIDATE_OUTCOME_KEPT and standing.HasField("needed_top_k"):
         needed_num_candidates = standing.needed_top_k
     return PassageExplanation(

@@ -160,7 +160,7 @@ class Log:
         while offset < log_end:
             frame = self._frame_at(offset)
             if frame is None:
-                raise CorruptLog(f"{self._path}: the record at {offset} is damaged")
+                raise self._damaged(offset)
             visit(frame.location, self._decoded(frame))
             offset += frame.location.length
 
@@ -200,8 +200,11 @@ class Log:
     def _whole_frame_at(self, location: Location) -> _Frame:
         frame = _parse(os.pread(self._descriptor, location.length, location.offset), location.offset)
         if frame is None:
-            raise CorruptLog(f"{self._path}: the record at {location.offset} is damaged")
+            raise self._damaged(location.offset)
         return frame
+
+    def _damaged(self, offset: int) -> CorruptLog:
+        return CorruptLog(f"{self._path}: the record at {offset} is damaged")
 
     def _decoded(self, frame: _Frame) -> Record:
         try:
@@ -216,7 +219,7 @@ class Log:
             yield frame
             offset += frame.location.length
         if any(later.group > offset for later in self._frames_after(offset)):
-            raise CorruptLog(f"{self._path}: the record at {offset} is damaged")
+            raise self._damaged(offset)
 
     def _frame_at(self, offset: int) -> _Frame | None:
         header = os.pread(self._descriptor, HEADER.size, offset)

@@ -31,28 +31,15 @@ class Retention:
     age: timedelta
 
 
-def kept(collection: Collection) -> list[Manifest]:
-    """The manifests of all versions, oldest first, without those that cannot be read. Raises OSError. Blocks."""
-    found = []
+def kept(collection: Collection) -> dict[int, Manifest | None]:
+    """Every version's manifest by number, oldest first; None where it cannot be read. Raises OSError. Blocks."""
+    found: dict[int, Manifest | None] = {}
     for number, directory in _directories(collection):
         try:
-            found.append(manifest.read(directory))
+            found[number] = manifest.read(directory)
         except CorruptVersion as error:
             details = {"collection": collection.name, "index_version": number, "reason": str(error)}
             logger.warning("version cannot be read", extra=details)
-    return found
-
-
-def moments(collection: Collection) -> dict[int, int | None]:
-    """Where the log ended when each version was written, by number, oldest first. Raises OSError. Blocks.
-
-    None for a version whose manifest cannot be read: nobody knows what it holds.
-    """
-    found: dict[int, int | None] = {}
-    for number, directory in _directories(collection):
-        try:
-            found[number] = manifest.read(directory).log_end
-        except CorruptVersion:
             found[number] = None
     return found
 
@@ -62,9 +49,7 @@ def read(collection: Collection, index_version: int) -> Manifest:
 
     Raises NoSuchVersion, CorruptVersion, CorruptPointer. Blocks.
     """
-    directory, pointer = collection.version_path(index_version), collection.pointer()
-    if not directory.is_dir():
-        raise NoSuchVersion(index_version)
+    directory, pointer = _directory(collection, index_version), collection.pointer()
     is_published = pointer is not None and pointer.index_version == index_version
     described = manifest.read(directory, pointer.manifest_sha256 if pointer and is_published else None)
     manifest.verify(directory, described)
@@ -73,9 +58,7 @@ def read(collection: Collection, index_version: int) -> Manifest:
 
 def delete(collection: Collection, index_version: int) -> None:
     """Readers that hold its files go on. Raises NoSuchVersion, VersionIsPublished, CorruptPointer, OSError. Blocks."""
-    directory = collection.version_path(index_version)
-    if not directory.is_dir():
-        raise NoSuchVersion(index_version)
+    directory = _directory(collection, index_version)
     if index_version == _published(collection):
         raise VersionIsPublished(index_version)
     durable.remove(directory)
@@ -99,6 +82,14 @@ def retire(collection: Collection, retention: Retention) -> None:
                 logger.info("version deleted", extra=details)
         except OSError:
             logger.exception("version could not be deleted", extra=details)
+
+
+def _directory(collection: Collection, index_version: int) -> Path:
+    """Raises NoSuchVersion."""
+    directory = collection.version_path(index_version)
+    if not directory.is_dir():
+        raise NoSuchVersion(index_version)
+    return directory
 
 
 def _directories(collection: Collection) -> Iterator[tuple[int, Path]]:

@@ -143,15 +143,16 @@ class CollectionWriter:
 
     async def versions(self) -> list[Manifest]:
         """The versions that are kept and can be read, oldest first. Raises OSError."""
-        return await asyncio.to_thread(versions.kept, self.collection)
+        kept = await asyncio.to_thread(versions.kept, self.collection)
+        return [version for version in kept.values() if version]
 
     async def versions_holding(self, document_ids: Sequence[str]) -> list[int]:
         """The versions that are kept and hold any of these documents, or may, being damaged. Raises OSError."""
-        moments = await asyncio.to_thread(versions.moments, self.collection)
+        kept = await asyncio.to_thread(versions.kept, self.collection)
         return [
             number
-            for number, log_end in moments.items()
-            if log_end is None or any(self._documents.is_held_at(name, log_end) for name in document_ids)
+            for number, version in kept.items()
+            if version is None or any(self._documents.is_held_at(name, version.log_end) for name in document_ids)
         ]
 
     async def purge(self, document_ids: Sequence[str]) -> None:
@@ -216,7 +217,7 @@ class CollectionWriter:
             deleted = self._documents.deleted()
             log = await asyncio.to_thread(scan_log, self._log, self._documents.log_end, deleted)
             found = []
-            for number in await asyncio.to_thread(versions.moments, self.collection):
+            for number in await asyncio.to_thread(versions.kept, self.collection):
                 if self._is_closing:
                     break
                 async with self._publishing:  # one at a time: publications go between
