@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,8 @@ from services.retriever.indexer.publisher import Recipe
 from services.retriever.indexer.versions import Retention
 from services.retriever.indexer.writer import CollectionWriter
 from services.retriever.passage import Passage
+from services.retriever.version import Version, load
+from tests.waiting import wait_until
 
 DIMENSION = 4
 ENCODER = {"kind": "sentence", "weights": "abc", "dimension": str(DIMENSION)}
@@ -70,11 +71,17 @@ def file_size_limit(num_bytes: int) -> Iterator[None]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Returns once it holds. Raises AssertionError when it takes too long."""
-    await asyncio.to_thread(_wait_blocking, condition)
+    await asyncio.to_thread(wait_until, condition, 10)
 
 
-def _wait_blocking(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.002)
+def published(collection: Collection) -> Version:
+    """What readers are served, verified as they do."""
+    pointer = collection.pointer()
+    assert pointer is not None
+    return load(collection, pointer, ENCODER)
+
+
+def text_by_id(version: Version) -> dict[str, str]:
+    """Of documents that have one passage each."""
+    passages = version.sparse.passages(range(version.sparse.num_passages))
+    return {passage.document_id: passage.text for passage in passages}

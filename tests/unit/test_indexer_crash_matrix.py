@@ -17,8 +17,7 @@ from services.retriever import failpoint
 from services.retriever.collection import Collection
 from services.retriever.indexer.versions import Retention
 from services.retriever.indexer.writer import CollectionWriter
-from services.retriever.version import load
-from tests.unit.collections_on_disk import ENCODER, create, open_writer, record
+from tests.unit.collections_on_disk import create, open_writer, published, record, text_by_id
 
 ROOT = Path(__file__).resolve().parents[2]
 RETENTION = Retention(2, timedelta(0))
@@ -73,15 +72,6 @@ async def write(collections_path: Path, kind: str, step: str) -> None:
             await writer.roll_back(1)
 
 
-def published(collection: Collection) -> dict[str, str]:
-    """What a reader is served, verified as readers do."""
-    pointer = collection.pointer()
-    assert pointer is not None
-    version = load(collection, pointer, ENCODER)
-    passages = version.sparse.passages(range(version.sparse.num_passages))
-    return {passage.document_id: passage.text for passage in passages}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "step"), MATRIX)
 async def test_a_writer_that_dies_leaves_all_that_it_acknowledged(tmp_path: Path, kind: str, step: str) -> None:
@@ -96,19 +86,19 @@ async def test_a_writer_that_dies_leaves_all_that_it_acknowledged(tmp_path: Path
     )
     assert died.returncode == -signal.SIGKILL, f"{step} was not reached: {died.stderr}"
     collection, after = Collection.named(tmp_path, "docs"), STORED_AFTER[kind]
-    assert published(collection) in (BEFORE, after), "the last published version serves"
+    assert text_by_id(published(collection)) in (BEFORE, after), "the last published version serves"
     writer = open_writer(collection, retention=RETENTION)
     acknowledged = after if kind == "publish" else BEFORE
     assert writer.num_documents in (len(acknowledged), len(after))
     await writer.publish()
-    assert published(collection) in (acknowledged, after), "nothing is half there"
+    assert text_by_id(published(collection)) in (acknowledged, after), "nothing is half there"
     found = await writer.verify()
     assert (found.log.fault, found.log.held) == ("", frozenset())
     assert {version.fault for version in found.versions} == {""}
     assert not list(collection.versions_path.glob(".*")), "what was half made or half removed is gone"
     await put(writer, d="d at last")
     await writer.publish()
-    assert published(collection)["d"] == "d at last"
+    assert text_by_id(published(collection))["d"] == "d at last"
 
 
 def test_every_step_in_the_code_is_in_the_matrix() -> None:

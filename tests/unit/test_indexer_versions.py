@@ -24,18 +24,16 @@ from services.retriever.indexer.versions import NoSuchVersion, Retention, Versio
 from services.retriever.indexer.writer import CollectionWriter, MadeByAnother
 from services.retriever.manifest import CorruptVersion
 from services.retriever.version import Version, load
-from tests.unit.collections_on_disk import ENCODER, RECIPE, RETENTION, create, open_writer, record
-
-
-def published(collection: Collection) -> Version:
-    pointer = collection.pointer()
-    assert pointer is not None
-    return load(collection, pointer, ENCODER)
-
-
-def text_by_id(version: Version) -> dict[str, str]:
-    passages = version.sparse.passages(range(version.sparse.num_passages))
-    return {passage.document_id: passage.text for passage in passages}
+from tests.unit.collections_on_disk import (
+    ENCODER,
+    RECIPE,
+    RETENTION,
+    create,
+    open_writer,
+    published,
+    record,
+    text_by_id,
+)
 
 
 async def put(writer: CollectionWriter, **text_by_document_id: str) -> None:

@@ -19,7 +19,6 @@ from services.retriever import durable, manifest
 from services.retriever.collection import Collection
 from services.retriever.indexer.lock import WriterLock
 from services.retriever.indexer.writer import CollectionWriter, MadeByAnother, NothingStored
-from services.retriever.version import Version, load
 from tests.unit.collections_on_disk import (
     ENCODER,
     RECIPE,
@@ -27,15 +26,10 @@ from tests.unit.collections_on_disk import (
     create,
     file_size_limit,
     open_writer,
+    published,
     record,
     until,
 )
-
-
-def published(collection: Collection) -> Version:
-    pointer = collection.pointer()
-    assert pointer is not None
-    return load(collection, pointer, ENCODER)
 
 
 def texts(collection: Collection) -> list[str]:
