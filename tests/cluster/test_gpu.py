@@ -93,5 +93,6 @@ def test_without_a_gpu_the_pod_says_why_it_refuses(three_gpus: Release) -> None:
     assert "refused to start" in message
     assert "exactly one GPU must be visible" in message
     assert "nvidia.com/gpu" in message
-    log = three_gpus.kubectl("logs", only(three_gpus, "reranker")["metadata"]["name"], "--tail=5")
+    # The container that ended, not the one after it, which may not have written a line yet.
+    log = three_gpus.kubectl("logs", only(three_gpus, "reranker")["metadata"]["name"], "--previous", "--tail=5")
     assert "refused to start" in log
