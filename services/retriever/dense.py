@@ -13,6 +13,7 @@ from services.retriever.fusion import Ranked, rank
 from services.retriever.manifest import UnreadableIndex
 
 Vectors = NDArray[np.float32]
+Rows = NDArray[np.bool_]
 
 METRIC = "inner_product"
 """Equals cosine for encoders that normalise."""
@@ -47,9 +48,20 @@ class DenseIndex:
         if found != (dimension, num_vectors, faiss.METRIC_INNER_PRODUCT):
             raise UnreadableIndex(f"{path.name}: dimension, count and metric are {found}, not the manifest's")
 
-    def search(self, vector: Vectors, limit: int) -> list[Ranked]:
-        """The `limit` nearest rows to one vector of shape (dimension,), best first. Blocks."""
+    def search(self, vector: Vectors, limit: int, kept: Rows | None = None) -> list[Ranked]:
+        """The `limit` nearest rows to one vector of shape (dimension,), best first. Blocks.
+
+        With `kept` (bool, shape (num_vectors,)) only rows that are true there are found.
+        """
         if not self._index.ntotal:
             return []  # FAISS refuses to look for nothing
-        scores, rows = self._index.search(vector[np.newaxis, :], min(limit, self._index.ntotal))
+        limit = min(limit, self._index.ntotal)
+        scores, rows = self._index.search(vector[np.newaxis, :], limit, params=_parameters(kept))
         return rank((score, row) for score, row in zip(scores[0].tolist(), rows[0].tolist(), strict=True) if row >= 0)
+
+
+def _parameters(kept: Rows | None) -> faiss.SearchParameters | None:
+    if kept is None:
+        return None
+    selector = faiss.IDSelectorBitmap(np.packbits(kept, bitorder="little"))  # type: ignore[arg-type, call-arg]
+    return faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]

@@ -47,6 +47,15 @@ def test_fewer_vectors_than_wanted_are_all_found(tmp_path: Path) -> None:
     assert len(index_of(tmp_path, clustered(4)).search(clustered(1)[0], 100)) == 4
 
 
+def test_only_kept_rows_are_found(tmp_path: Path) -> None:
+    vectors = clustered(50)
+    kept = np.random.default_rng(1).random(50) < 0.3
+    found = index_of(tmp_path, vectors).search(vectors[17], 50, kept)
+    products = np.where(kept, vectors @ vectors[17], -np.inf)
+    assert [one.row for one in found] == np.argsort(-products)[: kept.sum()].tolist()
+    assert index_of(tmp_path, vectors).search(vectors[17], 5, np.zeros(50, bool)) == []
+
+
 @pytest.mark.parametrize(("dimension", "num_vectors"), [(DIMENSION + 1, 5), (DIMENSION, 6)], ids=["dimension", "count"])
 def test_an_index_that_is_not_as_described_is_refused(tmp_path: Path, dimension: int, num_vectors: int) -> None:
     index_of(tmp_path, clustered(5))
