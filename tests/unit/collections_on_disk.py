@@ -14,11 +14,11 @@ import numpy as np
 from chassis.executor import SingleThread
 from services.retriever.analyzer import Analyzer
 from services.retriever.collection import Collection, Settings
-from services.retriever.indexer.log import Upsert
 from services.retriever.indexer.publisher import Recipe
 from services.retriever.indexer.versions import Retention
 from services.retriever.indexer.writer import CollectionWriter
 from services.retriever.passage import Passage
+from services.retriever.record import Upsert
 from services.retriever.version import Version, load
 from tests.waiting import wait_until
 

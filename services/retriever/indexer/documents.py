@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from services.retriever.indexer.log import Delete, Erased, Location, Record, Rollback, Upsert
+from services.retriever.record import Delete, Erased, Location, Record, Rollback, Upsert
 
 
 @dataclass(frozen=True, slots=True)

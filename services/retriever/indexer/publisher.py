@@ -20,9 +20,10 @@ from services.retriever.analyzer import Analyzer
 from services.retriever.collection import Collection, CorruptPointer, Pointer
 from services.retriever.dense import FACTORY, METRIC, DenseIndex
 from services.retriever.fingerprint import Fingerprint
-from services.retriever.indexer.log import Location, Log, Upsert
+from services.retriever.indexer.log import Log
 from services.retriever.manifest import Manifest
 from services.retriever.passage import Passage
+from services.retriever.record import Location, Upsert
 from services.retriever.version import DENSE_FILE, SPARSE_DIRECTORY
 
 logger = logging.getLogger(__name__)

@@ -13,11 +13,12 @@ from services.retriever.collection import Collection, CorruptPointer
 from services.retriever.indexer import versions
 from services.retriever.indexer.concurrency import Turns, Undertakings
 from services.retriever.indexer.documents import Documents, Stored
-from services.retriever.indexer.log import Delete, Log, Record, Rollback
+from services.retriever.indexer.log import Log
 from services.retriever.indexer.publisher import Recipe, publish
 from services.retriever.indexer.verification import LogFinding, VersionFinding, scan_log, scan_version
 from services.retriever.indexer.versions import NoSuchVersion, Retention, VersionIsPublished
 from services.retriever.manifest import CorruptVersion, Manifest
+from services.retriever.record import Delete, Record, Rollback
 
 
 class NothingStored(Exception):
