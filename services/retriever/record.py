@@ -79,6 +79,11 @@ class Location:
     offset: int
     length: int
 
+    @property
+    def end(self) -> int:
+        """The offset after it."""
+        return self.offset + self.length
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -87,6 +92,11 @@ class Frame:
     location: Location
     group: int
     record: bytes
+
+    @property
+    def header(self) -> bytes:
+        """The bytes before the record."""
+        return HEADER.pack(MAGIC, len(self.record), _crc(self.record, self.group), self.group)
 
 
 def read_frame(descriptor: int, offset: int) -> Frame | None:

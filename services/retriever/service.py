@@ -70,14 +70,18 @@ class RetrieverService(retriever_pb2_grpc.RetrieverServiceServicer):
         self._batcher = self._runtime.batcher(encoder)
         self._batcher.start()
         self._searcher = Searcher(self._batcher)
-        index_version = self._runtime.metrics.index_version
         self._follower = Follower(
             self._config.collections_path,
             encoder.fingerprint,
             self._config.poll_interval_s,
-            lambda name, version: index_version.labels(collection=name).set(version),
+            self._note_served,
         )
         await self._follower.start()
+
+    def _note_served(self, name: str, index_version: int, num_live_passages: int) -> None:
+        metrics = self._runtime.metrics
+        metrics.index_version.labels(collection=name).set(index_version)
+        metrics.live_passages.labels(collection=name).set(num_live_passages)
 
     async def stop(self) -> None:
         if self._follower:

@@ -58,7 +58,7 @@ class Log:
             self._finish_erasing()
             for frame in self._frames():
                 replay(frame.location, self._decoded(frame))
-                self.end = frame.location.offset + frame.location.length
+                self.end = frame.location.end
             self._cut()
         except BaseException:
             self.close()
