@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -18,7 +19,14 @@ from services.retriever.indexer.publisher import Recipe, publish
 from services.retriever.indexer.verification import LogFinding, VersionFinding, scan_log, scan_version
 from services.retriever.indexer.versions import NoSuchVersion, Retention, VersionIsPublished
 from services.retriever.manifest import CorruptVersion, Manifest
-from services.retriever.record import Delete, Record, Rollback
+from services.retriever.record import Delete, Location, Record, Rollback, Upsert
+
+logger = logging.getLogger(__name__)
+
+COMPACTION_PASSAGES = 10_000
+COMPACTION_SHARE = 0.05
+"""A version is made in the background once so many passages, and such a share of the published ones, were stored
+since: readers search these beside it, at a cost that grows with them."""
 
 
 class NothingStored(Exception):
@@ -69,7 +77,11 @@ class CollectionWriter:
         self._next_publication: asyncio.Task[Manifest] | None = None
         self._verifying: asyncio.Task[Verification] | None = None
         self._is_closing = False
-        self._log = Log(collection.log_path, self._documents.apply)
+        self._num_live = 0
+        """Passages that were stored since the published version, replaced ones too."""
+        self._next_compaction = 0
+        """So many are awaited after a compaction that failed."""
+        self._log = Log(collection.log_path, self._replay)
         if self.published:
             self._documents.forget_changes_before(self.published.log_end)
 
@@ -184,6 +196,11 @@ class CollectionWriter:
         await self._undertakings.finish()
         self._log.close()
 
+    def _replay(self, location: Location, record: Record) -> None:
+        self._documents.apply(location, record)
+        if self.published is None or location.offset >= self.published.log_end:
+            self._num_live += _num_passages(record)
+
     async def _commit(self) -> None:
         while self._pending:
             group, self._pending = self._pending, []
@@ -195,8 +212,28 @@ class CollectionWriter:
                 continue
             for record, location in zip(records, locations, strict=True):
                 self._documents.apply(location, record)
+                self._num_live += _num_passages(record)
             _settle(group, None)
+            self._compact_if_due()
         self._committing = None
+
+    def _compact_if_due(self) -> None:
+        """The first version is its owner's to publish; later ones come by themselves, too."""
+        if self.published is None or self._is_closing or self._publishing.locked() or self._next_publication:
+            return
+        share = int(COMPACTION_SHARE * self.published.num_passages)
+        if self._num_live >= max(COMPACTION_PASSAGES, share, self._next_compaction):
+            self._undertakings.begin(self._compact())
+
+    async def _compact(self) -> None:
+        details = {"collection": self.collection.name, "num_passages": self._num_live}
+        try:
+            logger.info("compaction begins", extra=details)
+            await self.publish()
+            self._next_compaction = 0
+        except Exception:  # nobody waits for it; what is stored stays stored
+            logger.exception("compaction failed: tried again after as many passages more", extra=details)
+            self._next_compaction = 2 * self._num_live
 
     async def _delete(self, document_ids: Sequence[str]) -> list[str]:
         async with AsyncExitStack() as turns:
@@ -249,11 +286,12 @@ class CollectionWriter:
 
     async def _publish_now(self, like: Manifest | None) -> Manifest:
         """`like` may hold the very documents that are stored."""
-        stored, log_end = self._documents.now(), self._documents.log_end
+        stored, log_end, num_live = self._documents.now(), self._documents.log_end, self._num_live
         if like and stored != self._documents.at(like.log_end):
             like = None
         self.published = await asyncio.to_thread(self._publish_blocking, stored, log_end, like)
         self._documents.forget_changes_before(self.published.log_end)
+        self._num_live -= num_live
         await asyncio.to_thread(versions.retire, self.collection, self._retention)
         await self._erase_deleted(log_end)
         return self.published
@@ -282,6 +320,10 @@ class CollectionWriter:
     def _is_as_would_be(self, published: Manifest, log_end: int) -> bool:
         recipe = Recipe(published.encoder, published.splitter, published.dimension)
         return recipe == self._recipe and published.log_end == log_end
+
+
+def _num_passages(record: Record) -> int:
+    return len(record.passages) if isinstance(record, Upsert) else 0
 
 
 def _settle(group: list[tuple[Record, asyncio.Future[None]]], error: Exception | None) -> None:
