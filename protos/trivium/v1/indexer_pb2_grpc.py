@@ -139,7 +139,8 @@ class IndexerServiceServicer:
     def UpsertDocuments(self, request_iterator, context):
         """UpsertDocuments stores documents, replacing those with the same ids. Each request carries one document
         and gets exactly one response, in the order in which documents are finished, not sent. A rejected
-        document ends nothing: the rest go on. Stored documents are searched from the next published version on.
+        document ends nothing: the rest go on. In a collection that has a published version, stored documents are
+        searched within a second, beside it; documents beyond 100,000 passages from the next version on.
 
         Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection),
         RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
@@ -151,7 +152,8 @@ class IndexerServiceServicer:
 
     def PublishVersion(self, request, context):
         """PublishVersion makes one immutable version of everything stored so far and lets the retrievers follow.
-        When nothing has changed since the last version, that one is returned. A publication that has begun goes on
+        When nothing has changed since the last version, that one is returned. After the first, versions are also made
+        without being asked for, once much was stored since the last one. A publication that has begun goes on
         when its caller leaves; callers that come meanwhile share the next one.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo:
@@ -163,8 +165,9 @@ class IndexerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDocuments(self, request, context):
-        """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, and no version whose
-        publication begins then holds them, one that a rollback makes neither. The next publication overwrites their
+        """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, within a second no
+        search finds them, and no version whose publication begins then holds them, one that a rollback makes neither. The
+        next publication overwrites their
         text and vectors in the log. Safe to repeat: of documents that are gone already it says where they still are.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection), RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION
