@@ -7,11 +7,11 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from services.retriever.collection import Collection, CorruptPointer, Pointer, directories
+from services.retriever.collection import LOCK, Collection, CorruptPointer, Pointer, directories
 from services.retriever.fingerprint import Fingerprint
 from services.retriever.live import LiveSegment
 from services.retriever.manifest import CorruptVersion, UnreadableIndex
@@ -30,8 +30,15 @@ FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 60.0
 """Seconds until what may pass is tried again: twice as long each time, from the first to the last."""
 
-Listener = Callable[[str, int, int], None]
-"""Is told a collection's name, the version that is served and how many passages that were stored since."""
+
+class Listener(Protocol):
+    """Is told what is served."""
+
+    def served(self, collection: str, index_version: int, num_live_passages: int) -> None:
+        """This version, with so many passages that were stored since."""
+
+    def dropped(self, collection: str) -> None:
+        """The collection was deleted."""
 
 
 class NoSuchCollection(Exception):
@@ -60,11 +67,13 @@ class _Refusal:
 class Follower:
     """The versions that this process serves. One poller loads; any number of tasks read."""
 
-    def __init__(self, collections_path: Path, encoder: Fingerprint, poll_interval_s: float, changed: Listener) -> None:
+    def __init__(
+        self, collections_path: Path, encoder: Fingerprint, poll_interval_s: float, listener: Listener
+    ) -> None:
         self._collections_path = collections_path
         self._encoder = encoder
         self._poll_interval_s = poll_interval_s
-        self._changed = changed
+        self._listener = listener
         self._version_by_name: dict[str, Version] = {}
         self._live_by_name: dict[str, LiveSegment] = {}
         """What was stored since each of these was published."""
@@ -131,6 +140,7 @@ class Follower:
         except OSError:  # what is served stays served; the next look may succeed
             logger.exception("the collections cannot be read")
             return
+        self._drop_all_but({collection.name for collection, _ in found})
         for collection, pointer in found:
             if isinstance(pointer, Exception):
                 await self._refuse(collection.name, None, pointer)
@@ -141,7 +151,19 @@ class Follower:
             if collection.name in self._live_by_name:
                 await self._add_stored(collection.name)
 
+    def _drop_all_but(self, names: set[str]) -> None:
+        """Of others the collection was deleted, or deleted and created again. A request that has one goes on."""
+        if not (self._collections_path / LOCK).exists():
+            return  # the directory itself may be out of reach: what is served stays served
+        for name in self._refused.keys() - names:
+            del self._refused[name]
+        for name in self._version_by_name.keys() - names:
+            logger.info("collection dropped", extra={"collection": name})
+            del self._version_by_name[name], self._live_by_name[name]
+            self._listener.dropped(name)
+
     def _read_pointers(self) -> list[tuple[Collection, Pointer | Exception]]:
+        """Of all collections that have a pointer. Raises OSError."""
         found: list[tuple[Collection, Pointer | Exception]] = []
         for collection in directories(self._collections_path):
             try:
@@ -182,7 +204,7 @@ class Follower:
 
     def _serve(self, name: str, version: Version) -> None:
         self._version_by_name[name] = version
-        self._changed(name, version.index_version, self._live_by_name[name].num_passages)
+        self._listener.served(name, version.index_version, self._live_by_name[name].num_passages)
 
     async def _refuse(self, name: str, pointer: Pointer | None, error: Exception) -> None:
         """Remember why, so that a version that cannot be served is not read at every look."""

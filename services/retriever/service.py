@@ -74,14 +74,19 @@ class RetrieverService(retriever_pb2_grpc.RetrieverServiceServicer):
             self._config.collections_path,
             encoder.fingerprint,
             self._config.poll_interval_s,
-            self._note_served,
+            self,
         )
         await self._follower.start()
 
-    def _note_served(self, name: str, index_version: int, num_live_passages: int) -> None:
-        metrics = self._runtime.metrics
-        metrics.index_version.labels(collection=name).set(index_version)
-        metrics.live_passages.labels(collection=name).set(num_live_passages)
+    def served(self, collection: str, index_version: int, num_live_passages: int) -> None:
+        """Called by the follower."""
+        self._runtime.metrics.index_version.labels(collection=collection).set(index_version)
+        self._runtime.metrics.live_passages.labels(collection=collection).set(num_live_passages)
+
+    def dropped(self, collection: str) -> None:
+        """Called by the follower."""
+        self._runtime.metrics.index_version.remove(collection)
+        self._runtime.metrics.live_passages.remove(collection)
 
     async def stop(self) -> None:
         if self._follower:

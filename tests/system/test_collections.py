@@ -277,6 +277,31 @@ def test_the_command_line_looks_after_versions(trivium: Installation, tmp_path: 
     assert f"as version {first + 2}" in run("publish", "pond"), "nothing has changed"
 
 
+def test_a_deleted_collection_is_served_no_more_and_its_name_is_free(trivium: Installation, tmp_path: Path) -> None:
+    (tmp_path / "heron.md").write_text("# Heron\n\nThe heron fishes.\n")
+    trivium.ingest(tmp_path, collection="gone")
+    arguments = ["collection", "delete", "gone", "--indexer", trivium.address("indexer")]
+    assert CliRunner().invoke(app, arguments, input="n\n").exit_code == 1
+    assert search(trivium, "gone", "heron", 0) != []
+    assert CliRunner().invoke(app, [*arguments, "--yes"]).exit_code == 0
+
+    def is_unknown() -> bool:
+        try:
+            search(trivium, "gone", "heron", 0)
+        except grpc.RpcError as error:
+            return Refusal.of(error).code == "NOT_FOUND"
+        return False
+
+    wait_until(is_unknown, 10)
+    absent = refused(trivium.stub("indexer").DeleteCollection, indexer_pb2.DeleteCollectionRequest(name="gone"))
+    assert absent.code == "NOT_FOUND"
+    no_name = refused(trivium.stub("indexer").DeleteCollection, indexer_pb2.DeleteCollectionRequest())
+    assert (no_name.code, no_name.field_violations[0]["field"]) == ("INVALID_ARGUMENT", "name")
+    create(trivium, "gone")
+    upsert(trivium, "gone", document("one", "The vole digs."))
+    assert search(trivium, "gone", "heron vole", publish(trivium, "gone")) == ["one"]
+
+
 def test_what_cannot_be_done_to_versions_is_refused_by_name(trivium: Installation) -> None:
     create(trivium, "refusals")
     upsert(trivium, "refusals", document("one", "The heron fishes."))

@@ -50,6 +50,11 @@ class IndexerServiceStub:
                 request_serializer=trivium_dot_v1_dot_indexer__pb2.ListCollectionsRequest.SerializeToString,
                 response_deserializer=trivium_dot_v1_dot_indexer__pb2.ListCollectionsResponse.FromString,
                 _registered_method=True)
+        self.DeleteCollection = channel.unary_unary(
+                '/trivium.v1.IndexerService/DeleteCollection',
+                request_serializer=trivium_dot_v1_dot_indexer__pb2.DeleteCollectionRequest.SerializeToString,
+                response_deserializer=trivium_dot_v1_dot_indexer__pb2.DeleteCollectionResponse.FromString,
+                _registered_method=True)
         self.ListDocuments = channel.unary_stream(
                 '/trivium.v1.IndexerService/ListDocuments',
                 request_serializer=trivium_dot_v1_dot_indexer__pb2.ListDocumentsRequest.SerializeToString,
@@ -120,6 +125,17 @@ class IndexerServiceServicer:
         """ListCollections describes all collections, by name.
 
         Errors: INVALID_ARGUMENT (page_token is not one that this service gave).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteCollection(self, request, context):
+        """DeleteCollection deletes a collection with its documents and versions, whole or not at all. What is being written
+        to it is finished first. Retrievers stop serving it within a second of the reply. There is no way back.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
+        collections).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -247,6 +263,11 @@ def add_IndexerServiceServicer_to_server(servicer, server):
                     request_deserializer=trivium_dot_v1_dot_indexer__pb2.ListCollectionsRequest.FromString,
                     response_serializer=trivium_dot_v1_dot_indexer__pb2.ListCollectionsResponse.SerializeToString,
             ),
+            'DeleteCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteCollection,
+                    request_deserializer=trivium_dot_v1_dot_indexer__pb2.DeleteCollectionRequest.FromString,
+                    response_serializer=trivium_dot_v1_dot_indexer__pb2.DeleteCollectionResponse.SerializeToString,
+            ),
             'ListDocuments': grpc.unary_stream_rpc_method_handler(
                     servicer.ListDocuments,
                     request_deserializer=trivium_dot_v1_dot_indexer__pb2.ListDocumentsRequest.FromString,
@@ -370,6 +391,33 @@ class IndexerService:
             '/trivium.v1.IndexerService/ListCollections',
             trivium_dot_v1_dot_indexer__pb2.ListCollectionsRequest.SerializeToString,
             trivium_dot_v1_dot_indexer__pb2.ListCollectionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivium.v1.IndexerService/DeleteCollection',
+            trivium_dot_v1_dot_indexer__pb2.DeleteCollectionRequest.SerializeToString,
+            trivium_dot_v1_dot_indexer__pb2.DeleteCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,13 @@ class IndexerServiceStub:
 
     Errors: INVALID_ARGUMENT (page_token is not one that this service gave).
     """
+    DeleteCollection: _grpc.UnaryUnaryMultiCallable[_indexer_pb2.DeleteCollectionRequest, _indexer_pb2.DeleteCollectionResponse]
+    """DeleteCollection deletes a collection with its documents and versions, whole or not at all. What is being written
+    to it is finished first. Retrievers stop serving it within a second of the reply. There is no way back.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
+    collections).
+    """
     ListDocuments: _grpc.UnaryStreamMultiCallable[_indexer_pb2.ListDocumentsRequest, _indexer_pb2.ListDocumentsResponse]
     """ListDocuments streams the stored documents, published or not, in order of document_id (by Unicode code
     points), as they are when the call begins: what is stored meanwhile may be listed next time. With it a client
@@ -144,6 +151,13 @@ class IndexerServiceAsyncStub(IndexerServiceStub):
     """ListCollections describes all collections, by name.
 
     Errors: INVALID_ARGUMENT (page_token is not one that this service gave).
+    """
+    DeleteCollection: _aio.UnaryUnaryMultiCallable[_indexer_pb2.DeleteCollectionRequest, _indexer_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
+    """DeleteCollection deletes a collection with its documents and versions, whole or not at all. What is being written
+    to it is finished first. Retrievers stop serving it within a second of the reply. There is no way back.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
+    collections).
     """
     ListDocuments: _aio.UnaryStreamMultiCallable[_indexer_pb2.ListDocumentsRequest, _indexer_pb2.ListDocumentsResponse]  # type: ignore[assignment]
     """ListDocuments streams the stored documents, published or not, in order of document_id (by Unicode code
@@ -254,6 +268,19 @@ class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
         """ListCollections describes all collections, by name.
 
         Errors: INVALID_ARGUMENT (page_token is not one that this service gave).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteCollection(
+        self,
+        request: _indexer_pb2.DeleteCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_indexer_pb2.DeleteCollectionResponse, _abc.Awaitable[_indexer_pb2.DeleteCollectionResponse]]:
+        """DeleteCollection deletes a collection with its documents and versions, whole or not at all. What is being written
+        to it is finished first. Retrievers stop serving it within a second of the reply. There is no way back.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
+        collections).
         """
 
     @_abc_1.abstractmethod

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from chassis.executor import SingleThread
 from services.retriever import durable, fingerprint, manifest
 from services.retriever.collection import Collection, CorruptPointer
 from services.retriever.indexer import versions
-from services.retriever.indexer.concurrency import Turns, Undertakings
+from services.retriever.indexer.concurrency import Output, Turns, Undertakings
 from services.retriever.indexer.documents import Documents, Stored
 from services.retriever.indexer.log import Log
 from services.retriever.indexer.publisher import Recipe, publish
@@ -27,6 +28,10 @@ COMPACTION_PASSAGES = 10_000
 COMPACTION_SHARE = 0.05
 """A version is made in the background once so many passages, and such a share of the published ones, were stored
 since: readers search these beside it, at a cost that grows with them."""
+
+
+class WriterClosed(Exception):
+    """The collection has been deleted."""
 
 
 class NothingStored(Exception):
@@ -54,7 +59,10 @@ class Verification:
 
 
 class CollectionWriter:
-    """Lives on the event loop; what blocks runs on the log's thread or on one of the loop's."""
+    """Lives on the event loop; what blocks runs on the log's thread or on one of the loop's.
+
+    Once it is closed, what writes raises WriterClosed.
+    """
 
     def __init__(self, collection: Collection, recipe: Recipe, retention: Retention, log_thread: SingleThread) -> None:
         """Open it and replay its log. Raises CorruptLog. Blocks."""
@@ -77,6 +85,7 @@ class CollectionWriter:
         self._next_publication: asyncio.Task[Manifest] | None = None
         self._verifying: asyncio.Task[Verification] | None = None
         self._is_closing = False
+        self._is_closed = False
         self._num_live = 0
         """Passages that were stored since the published version, replaced ones too."""
         self._next_compaction = 0
@@ -116,10 +125,12 @@ class CollectionWriter:
         return stored is not None and (stored.content_hash, stored.made_by) == (content_hash, self.made_by)
 
     async def append(self, record: Record) -> None:
-        """Take a record; it is on disk when this returns. Raises OSError; then it is not in the log.
+        """Take a record; it is on disk when this returns. Raises OSError, WriterClosed; then it is not in the log.
 
         Records that come while the disk is busy share the next fsync.
         """
+        if self._is_closed:
+            raise WriterClosed
         committed = asyncio.get_running_loop().create_future()
         self._pending.append((record, committed))
         if self._committing is None:
@@ -134,7 +145,7 @@ class CollectionWriter:
         Raises NothingStored, MadeByAnother, OSError.
         """
         if self._next_publication is None:
-            self._next_publication = self._undertakings.begin(self._publish())
+            self._next_publication = self._undertake(self._publish())
         return await asyncio.shield(self._next_publication)
 
     async def delete(self, document_ids: Iterable[str]) -> list[str]:
@@ -142,7 +153,7 @@ class CollectionWriter:
 
         Those that a rollback might bring back are deleted, too. A caller that leaves does not stop it. Raises OSError.
         """
-        return await asyncio.shield(self._undertakings.begin(self._delete(sorted(set(document_ids)))))
+        return await asyncio.shield(self._undertake(self._delete(sorted(set(document_ids)))))
 
     async def roll_back(self, index_version: int) -> Manifest:
         """Publish a new version with an old one's documents, but for those that were deleted since.
@@ -152,7 +163,7 @@ class CollectionWriter:
         Raises NoSuchVersion, CorruptVersion, MadeByAnother: then nothing has changed. Raises OSError: then it may be
         in the log, and the next publication carries it out.
         """
-        return await asyncio.shield(self._undertakings.begin(self._roll_back(index_version)))
+        return await asyncio.shield(self._undertake(self._roll_back(index_version)))
 
     async def versions(self) -> list[Manifest]:
         """The versions that are kept and can be read, oldest first. Raises OSError."""
@@ -173,12 +184,12 @@ class CollectionWriter:
 
         A caller that leaves does not stop it. Raises CorruptPointer, OSError.
         """
-        await asyncio.shield(self._undertakings.begin(self._purge(document_ids)))
+        await asyncio.shield(self._undertake(self._purge(document_ids)))
 
     async def verify(self) -> Verification:
         """Read the log and every version that is kept, whole. Callers share the one that runs. Raises OSError."""
         if self._verifying is None:
-            self._verifying = self._undertakings.begin(self._verify())
+            self._verifying = self._undertake(self._verify())
         return await asyncio.shield(self._verifying)
 
     async def delete_versions(self, index_versions: Iterable[int]) -> None:
@@ -186,15 +197,22 @@ class CollectionWriter:
 
         Raises NoSuchVersion, VersionIsPublished, CorruptPointer, OSError.
         """
-        await asyncio.shield(self._undertakings.begin(self._delete_versions(index_versions)))
+        await asyncio.shield(self._undertake(self._delete_versions(index_versions)))
 
     async def close(self) -> None:
-        """Finish what is being written."""
+        """Finish what is being written. What is begun from now on raises WriterClosed."""
         self._is_closing = True
-        if self._committing:
-            await asyncio.wait([self._committing])
         await self._undertakings.finish()
+        while self._committing:
+            await asyncio.wait([self._committing])
+        self._is_closed = True
         self._log.close()
+
+    def _undertake(self, work: Coroutine[Any, Any, Output]) -> asyncio.Task[Output]:
+        if self._is_closing:
+            work.close()
+            raise WriterClosed
+        return self._undertakings.begin(work)
 
     def _replay(self, location: Location, record: Record) -> None:
         self._documents.apply(location, record)
