@@ -48,7 +48,7 @@ def record(writer: CollectionWriter, document_id: str, *texts: str, content_hash
     return Upsert(document_id, content_hash or repr(texts), writer.made_by, passages, vectors)
 
 
-async def publish_texts(collection: Collection, recipe: Recipe = RECIPE, **text_by_document_id: str) -> int:
+async def publish_texts(collection: Collection, recipe: Recipe = RECIPE, /, **text_by_document_id: str) -> int:
     """Store the texts, one document each, and publish. Returns the index version."""
     writer = open_writer(collection, recipe)
     for document_id, text in text_by_document_id.items():

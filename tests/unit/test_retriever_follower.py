@@ -133,7 +133,7 @@ async def test_another_encoders_version_is_refused_and_the_one_before_goes_on(tm
     await publish_texts(collection, a="the pointer")
     async with following(tmp_path) as follower:
         other = replace(RECIPE, encoder={**ENCODER, "weights": "def"})
-        await publish_texts(collection, recipe=other, a="the pointer")
+        await publish_texts(collection, other, a="the pointer")
         with pytest.raises(EncoderMismatch):
             await follower.version("docs", 2)
         assert (await follower.version("docs")).index_version == 1
