@@ -231,9 +231,9 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
-def test_both_legs_find_what_a_plain_dictionary_holds(
+def test_both_legs_find_what_a_plain_dictionary_holds_and_order_it_as_one_index_does(
     tmp_path_factory: pytest.TempPathFactory, steps: Sequence[tuple[str, str, list[str]]]
 ) -> None:
     async def run() -> None:
@@ -258,6 +258,27 @@ def test_both_legs_find_what_a_plain_dictionary_holds(
                 for word in WORDS:
                     found = found_texts(version, word)
                     assert found == {"dense": stored, "bm25": {text for text in stored if word in text}}
+        await writer.publish()
         await writer.close()
+        again = await stored_anew(create(tmp_path_factory.mktemp("collections")), texts)
+        for word in WORDS:
+            assert ordered(published(writer.collection), word) == ordered(again, word)
 
     asyncio.run(run())
+
+
+async def stored_anew(collection: Collection, texts: dict[str, list[str]]) -> Version:
+    """A version of these documents, stored once and in order."""
+    writer = open_writer(collection)
+    for document_id in sorted(texts):
+        await writer.append(record(writer, document_id, *texts[document_id]))
+    await writer.publish()
+    await writer.close()
+    return published(collection)
+
+
+def ordered(version: Version, word: str) -> list[tuple[str, float]]:
+    """Texts and scores of both legs, best first."""
+    found = [*version.dense.search(QUESTION, ALL), *version.sparse.search(word, ALL)]
+    passages = version.sparse.passages([one.row for one in found])
+    return [(passage.text, one.score) for passage, one in zip(passages, found, strict=True)]
