@@ -106,6 +106,7 @@ def delete_documents(
     with _indexer(address) as stub:
         for one in _deletions(stub, name, document_ids):
             response.deleted_document_ids.extend(one.deleted_document_ids)
+            response.num_deleted_documents += len(one.deleted_document_ids)
         for one in _deletions(stub, name, document_ids, publish=True, purge=purge):  # one publication for all
             response.absent_from_version = one.absent_from_version
             response.held_by_versions[:] = sorted({*response.held_by_versions, *one.held_by_versions})

@@ -10,15 +10,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from tantivy import Document, Index, Occur, Query, Schema, SchemaBuilder
 
 from services.retriever.analyzer import Analyzer
+from services.retriever.columns import Rows
 from services.retriever.fusion import Ranked, rank
 from services.retriever.manifest import LOCKS, UnreadableIndex
 from services.retriever.passage import Passage, place
 
 WRITER_HEAP_BYTES = 64 << 20
 """Memory in which tantivy gathers a segment."""
+Hit = tuple[float, int]
+"""Score and row."""
 
 
 def _schema() -> Schema:
@@ -86,19 +90,43 @@ class SparseIndex:
     def num_passages(self) -> int:
         return int(self._searcher.num_docs)
 
-    def search(self, question: str, limit: int) -> list[Ranked]:
+    def search(self, question: str, limit: int, kept: Rows | None = None) -> list[Ranked]:
         """The `limit` best rows for any of the question's terms, best first. Blocks.
 
         The question is analysed like the passages, never parsed: quotes, stars and colons mean nothing. Words that
-        only ask (`how`, `which`) are left out, unless there are no others.
+        only ask (`how`, `which`) are left out, unless there are no others. With `kept` (bool, shape (num_passages,))
+        only rows that are true there are found, with the scores that they have without it.
         """
         terms = dict.fromkeys(self._asking.analyze(question) or self._analyzer.analyze(question))
         if not terms:
             return []
         wanted = [(Occur.Should, Query.term_query(self._schema, "body", term, "freq")) for term in terms]
-        hits = self._searcher.search(Query.boolean_query(wanted), limit, count=False).hits
+        query = Query.boolean_query(wanted)
+        return rank(self._best(query, limit) if kept is None else self._best_of(query, limit, kept))
+
+    def _best_of(self, query: Query, limit: int, kept: Rows) -> list[Hit]:
+        """Of many rows that are kept, enough are expected among a few times `limit`. Otherwise these are named.
+
+        Naming them takes time for each of them, and looking further for each row that is found: the lesser is tried.
+        """
+        num_kept = int(np.count_nonzero(kept))
+        if not num_kept:
+            return []
+        enough = 2 * limit * len(kept) // num_kept
+        if enough < num_kept:
+            hits = self._best(query, enough)
+            found = [hit for hit in hits if kept[hit[1]]]
+            if len(found) >= limit or len(hits) < enough:
+                return found[:limit]
+        rows = Query.term_set_query(self._schema, "row", np.flatnonzero(kept).tolist())
+        # A filter would add its own 1 to every score.
+        among = (Occur.Must, Query.const_score_query(rows, 0.0))
+        return self._best(Query.boolean_query([(Occur.Must, query), among]), limit)
+
+    def _best(self, query: Query, limit: int) -> list[Hit]:
+        hits = self._searcher.search(query, limit, count=False).hits
         rows = self._searcher.fast_field_values("row", [address for _, address in hits])
-        return rank(zip((float(score) for score, _ in hits), (int(row or 0) for row in rows), strict=True))
+        return [(float(score), int(row or 0)) for (score, _), row in zip(hits, rows, strict=True)]
 
     def passages(self, rows: Sequence[int]) -> list[Passage]:
         """The passages at these rows, in their order. Blocks."""

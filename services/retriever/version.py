@@ -8,6 +8,7 @@ from pathlib import Path
 
 from services.retriever import manifest
 from services.retriever.collection import Collection, Pointer
+from services.retriever.columns import Columns
 from services.retriever.dense import METRIC, DenseIndex
 from services.retriever.fingerprint import Fingerprint, differences
 from services.retriever.fusion import Found
@@ -17,6 +18,7 @@ from services.retriever.sparse import SparseIndex
 
 DENSE_FILE = "dense.faiss"
 SPARSE_DIRECTORY = "sparse"
+COLUMNS_DIRECTORY = "columns"
 
 
 class EncoderMismatch(Exception):
@@ -34,6 +36,7 @@ class Version:
     pointer: Pointer
     dense: DenseIndex
     sparse: SparseIndex
+    columns: Columns
 
     @property
     def index_version(self) -> int:
@@ -56,7 +59,8 @@ def load(collection: Collection, pointer: Pointer, encoder: Fingerprint) -> Vers
     if described.metric != METRIC:
         raise UnreadableIndex(f"{manifest.NAME}: metric {described.metric}, this software reads {METRIC}")
     manifest.verify(directory, described)
-    return Version(pointer, *open_legs(directory, described))
+    columns = Columns.open(directory / COLUMNS_DIRECTORY, described.num_passages)
+    return Version(pointer, *open_legs(directory, described), columns)
 
 
 def open_legs(directory: Path, described: Manifest) -> tuple[DenseIndex, SparseIndex]:

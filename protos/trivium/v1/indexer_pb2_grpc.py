@@ -163,7 +163,7 @@ class IndexerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDocuments(self, request, context):
-        """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, and no version whose
+        """DeleteDocuments deletes documents by id or by their metadata. After the reply ListDocuments lists them no more, and no version whose
         publication begins then holds them, one that a rollback makes neither. The next publication overwrites their
         text and vectors in the log. Safe to repeat: of documents that are gone already it says where they still are.
 
