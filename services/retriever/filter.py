@@ -15,6 +15,7 @@ from services.retriever.metadata import (
     Value,
     ordinal,
     require_field,
+    require_short,
     require_type,
 )
 
@@ -122,6 +123,7 @@ def _check_values(path: str, name: str, places: Sequence[tuple[str, Value]], fie
     field_type = require_field(f"{path}.field", name, fields)
     for place, value in places:
         require_type(f"{path}.{place}", value, field_type.compared_with)
+        require_short(f"{path}.{place}", value)
 
 
 def _check_range(path: str, wanted: Range, fields: Fields) -> None:

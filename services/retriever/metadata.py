@@ -17,6 +17,8 @@ Metadata = Mapping[str, Value]
 MAX_FIELDS = 32
 MAX_STRING_CHARACTERS = 1_024
 MAX_STRINGS = 100
+MAX_CHARACTERS = 4_096
+"""Of all strings of a document together: every passage that is found carries them."""
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,63}", re.ASCII)
 NAME_RULE = "1 to 64 of A-Z, a-z, 0-9, ., _ and -; begins with a letter or _"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -82,7 +84,9 @@ def require_declared(field: str, metadata: Mapping[str, Value | None], fields: F
         if name not in fields:
             raise InvalidField(place, _undeclared(fields))
         require_type(place, value, fields[name])
-        require_storable(place, value)
+        require_short(place, value)
+    if sum(len(text) for value in metadata.values() for text in _strings(value)) > MAX_CHARACTERS:
+        raise InvalidField(field, f"strings of at most {MAX_CHARACTERS:,} characters together")
 
 
 def require_field(field: str, name: str, fields: Fields) -> FieldType:
@@ -103,9 +107,9 @@ def require_type(field: str, value: Value | None, wanted: FieldType) -> None:
         raise InvalidField(field, "must be finite")
 
 
-def require_storable(field: str, value: Value | None) -> None:
+def require_short(field: str, value: Value | None) -> None:
     """Raises InvalidField for strings that are too long or too many."""
-    strings = (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
+    strings = _strings(value)
     if len(strings) > MAX_STRINGS:
         raise InvalidField(field, f"at most {MAX_STRINGS} strings, got {len(strings):,}")
     if any(len(text) > MAX_STRING_CHARACTERS for text in strings):
@@ -143,6 +147,10 @@ def declared_to_json(fields: Fields) -> dict[str, str]:
 def declared_from_json(fields: Mapping[str, str]) -> Fields:
     """What `declared_to_json` made. Raises ValueError."""
     return {name: FieldType(value) for name, value in fields.items()}
+
+
+def _strings(value: Value | None) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
 
 
 def _value(value: Any) -> Any:

@@ -161,6 +161,7 @@ YEAR = Equals("year", 2024)
         (Equals("draft", 1), "filter.equals.value"),
         (Equals("tags", ("a",)), "filter.equals.value"),
         (Equals("price", float("nan")), "filter.equals.value"),
+        (Equals("team", "t" * 1_025), "filter.equals.value"),
         (OneOf("year", ()), "filter.one_of.values"),
         (OneOf("team", ("ops", 1)), "filter.one_of.values[1]"),
         (Range("year"), "filter.range"),
@@ -195,6 +196,7 @@ def test_a_filter_that_cannot_be_is_refused_by_field(wanted: Filter, field: str)
         ({"team": "t" * 1_025}, 'document.metadata["team"]'),
         ({"tags": ("t",) * 101}, 'document.metadata["tags"]'),
         ({"tags": ("t" * 1_025,)}, 'document.metadata["tags"]'),
+        ({"tags": ("t" * 1_024,) * 4, "team": "t"}, "document.metadata"),
     ],
     ids=lambda sent: str(sent)[:30],
 )
@@ -205,7 +207,12 @@ def test_a_value_that_cannot_be_is_refused_by_field(sent: dict[str, Value | None
 
 
 def test_limits_may_be_reached() -> None:
-    sent: dict[str, Value | None] = {"tags": ("t" * 1_024,) * 100, "year": -(2**63), "at": MAX_TIME.replace(tzinfo=UTC)}
+    sent: dict[str, Value | None] = {
+        "tags": (*["t" * 1_024] * 3, *"t" * 97),
+        "team": "t" * 927,
+        "year": -(2**63),
+        "at": MAX_TIME.replace(tzinfo=UTC),
+    }
     metadata.require_declared("document.metadata", sent, FIELDS)
     metadata.require_fields([(f"{'f' * 62}{number:02}", FieldType.TIME) for number in range(32)])
 
