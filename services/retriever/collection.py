@@ -113,7 +113,11 @@ class Collection:
         if fields["format"] != FORMAT:
             raise UnknownFormat(f"{self.path / SETTINGS}: format {fields['format']}, this software reads {FORMAT}")
         created_at = datetime.fromisoformat(fields["created_at"]).astimezone(UTC)
-        return Settings(Analyzer(**fields["analyzer"]), created_at, declared_from_json(fields.get("fields", {})))
+        try:
+            declared = declared_from_json(fields.get("fields", {}))
+        except ValueError as error:
+            raise UnknownFormat(f"{self.path / SETTINGS}: {error}") from error
+        return Settings(Analyzer(**fields["analyzer"]), created_at, declared)
 
     def pointer(self) -> Pointer | None:
         """The published version; None when nothing is published. Raises CorruptPointer."""

@@ -251,7 +251,9 @@ def test_without_fields_nothing_is_written_and_nothing_can_be_named(tmp_path: Pa
 def test_columns_on_disk_are_mapped_and_hold_no_pickle(tmp_path: Path) -> None:
     Columns.of([passage({"team": "ops", "year": 1})] * 3, FIELDS).write(tmp_path / "columns")
     opened = Columns.open(tmp_path / "columns", 3)
-    assert isinstance(opened._column_by_name["team"].values, np.memmap)
+    values = opened._column_by_name["team"].values
+    assert isinstance(values.base, np.memmap)
+    assert not values.flags.writeable
     np.save(tmp_path / "columns" / "00.values.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(UnreadableIndex, match="columns"):
         Columns.open(tmp_path / "columns", 3)

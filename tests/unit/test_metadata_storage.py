@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from services.retriever.analyzer import Analyzer
-from services.retriever.collection import SETTINGS, Collection, Settings
+from services.retriever.collection import SETTINGS, Collection, Settings, UnknownFormat
 from services.retriever.filter import Equals, select
 from services.retriever.indexer import writer as writers
 from services.retriever.indexer.log import FILE_NAME, Log, Upsert
@@ -45,6 +45,14 @@ def test_a_collection_made_before_there_were_fields_has_none(tmp_path: Path) -> 
     del written["fields"]
     (collection.path / SETTINGS).write_text(json.dumps(written))
     assert collection.settings().fields == {}
+
+
+def test_a_field_of_a_type_that_this_software_does_not_know_is_refused(tmp_path: Path) -> None:
+    collection = create_with_fields(tmp_path)
+    written = (collection.path / SETTINGS).read_text()
+    (collection.path / SETTINGS).write_text(written.replace('"time"', '"place"'))
+    with pytest.raises(UnknownFormat, match="place"):
+        collection.settings()
 
 
 def test_metadata_is_in_the_log_once_and_comes_back(tmp_path: Path) -> None:
