@@ -19,11 +19,12 @@ import numpy as np
 from tantivy import Index, IndexWriter, Occur, Query, Searcher
 
 from services.retriever import fingerprint
-from services.retriever.dense import Rows, Vectors
+from services.retriever.columns import Columns, Joined, Rows
+from services.retriever.dense import Vectors
 from services.retriever.fusion import Ranked, rank
 from services.retriever.passage import Passage
 from services.retriever.record import Delete, Erased, Record, Rollback, UnknownKind, Upsert
-from services.retriever.sparse import SparseIndex, entry, find, schema
+from services.retriever.sparse import SparseIndex, best, entry, schema
 from services.retriever.tail import Rewritten, Tail
 from services.retriever.version import DenseLeg, Version
 
@@ -51,9 +52,8 @@ class LiveDense:
 
     def search(self, vector: Vectors, limit: int, kept: Rows | None = None) -> list[Ranked]:
         """The `limit` nearest rows to one vector of shape (dimension,), best first. Blocks."""
-        of_version = None if kept is None else kept[: self.num_published]
-        published = _past(self.gone, limit, lambda wanted: self.published.search(vector, wanted, of_version))
-        unwanted = self.gone if kept is None else self.gone | ~kept
+        unwanted, of_version = _split(self.gone, kept, self.num_published)
+        published = _past(unwanted, limit, lambda wanted: self.published.search(vector, wanted, of_version))
         live = _past(unwanted, limit, lambda wanted: self._nearest(vector, wanted))
         return _merge(published, live, limit)
 
@@ -77,14 +77,15 @@ class LiveSparse:
     gone: Rows
     """Of all rows, those whose document was replaced or deleted."""
 
-    def search(self, question: str, limit: int) -> list[Ranked]:
+    def search(self, question: str, limit: int, kept: Rows | None = None) -> list[Ranked]:
         """The `limit` best rows for any of the question's terms, best first. Blocks."""
-        published = _past(self.gone, limit, lambda wanted: self.published.search(question, wanted))
+        unwanted, of_version = _split(self.gone, kept, self.published.num_passages)
+        published = _past(unwanted, limit, lambda wanted: self.published.search(question, wanted, of_version))
         clauses = [clause for term in self.published.terms(question) if (clause := self._clause(term))]
         if not clauses:
             return published
         query = Query.boolean_query([(Occur.Should, clause) for clause in clauses])
-        return _merge(published, _past(self.gone, limit, lambda wanted: find(self.searcher, query, wanted)), limit)
+        return _merge(published, _past(unwanted, limit, lambda wanted: rank(best(self.searcher, query, wanted))), limit)
 
     def passages(self, rows: Sequence[int]) -> list[Passage]:
         """The passages at these rows, in their order. Blocks."""
@@ -236,7 +237,19 @@ class LiveSegment:
         vectors = self._vectors[: len(self._passages)]
         dense = LiveDense(self._origin.dense, self._published.num_passages, vectors, gone)
         sparse = LiveSparse(self._published, self._passages, len(gone), self._index.searcher(), gone)
-        return replace(self._origin, dense=dense, sparse=sparse)
+        return replace(self._origin, dense=dense, sparse=sparse, columns=self._columns())
+
+    def _columns(self) -> Columns:
+        origin = self._origin.columns
+        return Joined(origin, Columns.of(self._passages, origin.fields))
+
+
+def _split(gone: Rows, kept: Rows | None, num_published: int) -> tuple[Rows, Rows | None]:
+    """The rows that are not to be found, and those of the version that are; None when there is no choice to be made."""
+    if kept is None:
+        return gone, None
+    wanted = kept & ~gone
+    return ~wanted, wanted[:num_published]
 
 
 def _past(gone: Rows, limit: int, search: Callable[[int], list[Ranked]]) -> list[Ranked]:
