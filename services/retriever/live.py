@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -19,12 +20,13 @@ import numpy as np
 from tantivy import Index, IndexWriter, Occur, Query, Searcher
 
 from services.retriever import fingerprint
-from services.retriever.columns import Columns, Joined, Rows
+from services.retriever.columns import Columns, Comparison, MetadataColumns, Rows
 from services.retriever.dense import Vectors
 from services.retriever.fusion import Ranked, rank
+from services.retriever.metadata import Fields, Value
 from services.retriever.passage import Passage
 from services.retriever.record import Delete, Erased, Record, Rollback, UnknownKind, Upsert
-from services.retriever.sparse import SparseIndex, best, entry, schema
+from services.retriever.sparse import SparseIndex, entry, find, schema
 from services.retriever.tail import Rewritten, Tail
 from services.retriever.version import DenseLeg, Version
 
@@ -85,7 +87,7 @@ class LiveSparse:
         if not clauses:
             return published
         query = Query.boolean_query([(Occur.Should, clause) for clause in clauses])
-        return _merge(published, _past(unwanted, limit, lambda wanted: rank(best(self.searcher, query, wanted))), limit)
+        return _merge(published, _past(unwanted, limit, lambda wanted: find(self.searcher, query, wanted)), limit)
 
     def passages(self, rows: Sequence[int]) -> list[Passage]:
         """The passages at these rows, in their order. Blocks."""
@@ -111,6 +113,34 @@ class LiveSparse:
         own = _inverse_document_frequency(int(self.searcher.num_docs), num_with)
         wanted = _inverse_document_frequency(self.published.num_passages, self.published.num_with(term))
         return Query.boost_query(Query.term_query(SCHEMA, "body", term, "freq"), wanted / own)
+
+
+@dataclass(frozen=True)
+class LiveColumns:
+    """The metadata of a version and of what was stored since, at one moment."""
+
+    published: MetadataColumns
+    stored_since: Sequence[Passage]
+    """Of the rows that follow the version's; perhaps of later ones, too."""
+    num_live: int
+
+    @property
+    def fields(self) -> Fields:
+        return self.published.fields
+
+    def holding(self, field: str, values: Sequence[Value]) -> Rows:
+        """The rows that have one of these values, which are of the field's type. Blocks."""
+        return np.concatenate([self.published.holding(field, values), self._live.holding(field, values)])
+
+    def comparing(self, field: str, comparisons: Sequence[tuple[Comparison, Value]]) -> Rows:
+        """The rows of which all comparisons are true. The field's type has an order. Blocks."""
+        published, live = (columns.comparing(field, comparisons) for columns in (self.published, self._live))
+        return np.concatenate([published, live])
+
+    @cached_property
+    def _live(self) -> Columns:
+        """Made for the first filter: most questions have none."""
+        return Columns.of(self.stored_since[: self.num_live], self.fields)
 
 
 class LiveSegment:
@@ -237,15 +267,12 @@ class LiveSegment:
         vectors = self._vectors[: len(self._passages)]
         dense = LiveDense(self._origin.dense, self._published.num_passages, vectors, gone)
         sparse = LiveSparse(self._published, self._passages, len(gone), self._index.searcher(), gone)
-        return replace(self._origin, dense=dense, sparse=sparse, columns=self._columns())
-
-    def _columns(self) -> Columns:
-        origin = self._origin.columns
-        return Joined(origin, Columns.of(self._passages, origin.fields))
+        columns = LiveColumns(self._origin.columns, self._passages, len(self._passages))
+        return replace(self._origin, dense=dense, sparse=sparse, columns=columns)
 
 
 def _split(gone: Rows, kept: Rows | None, num_published: int) -> tuple[Rows, Rows | None]:
-    """The rows that are not to be found, and those of the version that are; None when there is no choice to be made."""
+    """The rows that are not to be found, and those of the version that are; None when all of these may be."""
     if kept is None:
         return gone, None
     wanted = kept & ~gone

@@ -22,8 +22,6 @@ from services.retriever.passage import Passage, place
 
 WRITER_HEAP_BYTES = 64 << 20
 """Memory in which tantivy gathers a segment."""
-Hit = tuple[float, int]
-"""Score and row."""
 
 
 def schema() -> Schema:
@@ -111,7 +109,26 @@ class SparseIndex:
             return []
         wanted = [(Occur.Should, Query.term_query(self._schema, "body", term, "freq")) for term in terms]
         query = Query.boolean_query(wanted)
-        return rank(best(self._searcher, query, limit) if kept is None else self._best_of(query, limit, kept))
+        return find(self._searcher, query, limit) if kept is None else self._find_kept(query, limit, kept)
+
+    def _find_kept(self, query: Query, limit: int, kept: Rows) -> list[Ranked]:
+        """Of many rows that are kept, enough are expected among a few times `limit`. Otherwise these are named.
+
+        Naming them takes time for each of them, and looking further for each row that is found: the lesser is tried.
+        """
+        num_kept = int(np.count_nonzero(kept))
+        if not num_kept:
+            return []
+        enough = 2 * limit * len(kept) // num_kept
+        if enough < num_kept:
+            hits = find(self._searcher, query, enough)
+            found = [hit for hit in hits if kept[hit.row]]
+            if len(found) >= limit or len(hits) < enough:
+                return rank((hit.score, hit.row) for hit in found[:limit])
+        rows = Query.term_set_query(self._schema, "row", np.flatnonzero(kept).tolist())
+        # A filter would add its own 1 to every score.
+        among = (Occur.Must, Query.const_score_query(rows, 0.0))
+        return find(self._searcher, Query.boolean_query([(Occur.Must, query), among]), limit)
 
     def terms(self, question: str) -> list[str]:
         """What a question looks for, each term once."""
@@ -155,35 +172,16 @@ class SparseIndex:
         is_there = row < self.num_passages and self._passage(row).passage_id == passage_id
         return row if is_there else None
 
-    def _best_of(self, query: Query, limit: int, kept: Rows) -> list[Hit]:
-        """Of many rows that are kept, enough are expected among a few times `limit`. Otherwise these are named.
-
-        Naming them takes time for each of them, and looking further for each row that is found: the lesser is tried.
-        """
-        num_kept = int(np.count_nonzero(kept))
-        if not num_kept:
-            return []
-        enough = 2 * limit * len(kept) // num_kept
-        if enough < num_kept:
-            hits = best(self._searcher, query, enough)
-            found = [hit for hit in hits if kept[hit[1]]]
-            if len(found) >= limit or len(hits) < enough:
-                return found[:limit]
-        rows = Query.term_set_query(self._schema, "row", np.flatnonzero(kept).tolist())
-        # A filter would add its own 1 to every score.
-        among = (Occur.Must, Query.const_score_query(rows, 0.0))
-        return best(self._searcher, Query.boolean_query([(Occur.Must, query), among]), limit)
-
     def _passage(self, row: int) -> Passage:
         (passage,) = self.passages([row])
         return passage
 
 
-def best(searcher: Searcher, query: Query, limit: int) -> list[Hit]:
-    """The `limit` best rows for the query, and their scores. Blocks."""
+def find(searcher: Searcher, query: Query, limit: int) -> list[Ranked]:
+    """The `limit` best rows for the query, best first. Blocks."""
     hits = searcher.search(query, limit, count=False).hits
     rows = searcher.fast_field_values("row", [address for _, address in hits])
-    return [(float(score), int(row or 0)) for (score, _), row in zip(hits, rows, strict=True)]
+    return rank(zip((float(score) for score, _ in hits), (int(row or 0) for row in rows), strict=True))
 
 
 @contextmanager

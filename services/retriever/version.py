@@ -9,7 +9,7 @@ from typing import Protocol
 
 from services.retriever import manifest
 from services.retriever.collection import Collection, Pointer
-from services.retriever.columns import Columns, Rows
+from services.retriever.columns import Columns, MetadataColumns, Rows
 from services.retriever.dense import METRIC, DenseIndex, Vectors
 from services.retriever.fingerprint import Fingerprint, differences
 from services.retriever.fusion import Found, Ranked
@@ -62,7 +62,7 @@ class Version:
     described: Manifest
     dense: DenseLeg
     sparse: SparseLeg
-    columns: Columns
+    columns: MetadataColumns
 
     @property
     def index_version(self) -> int:
