@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,20 @@ DTYPE_BY_TYPE: Mapping[FieldType, str] = {
     FieldType.TIME: "<i8",
 }
 """Of a column's values. Times are microseconds since 1970."""
+
+
+class MetadataColumns(Protocol):
+    """Tell which passages have which metadata. A row is a passage's number."""
+
+    @property
+    def fields(self) -> Fields:
+        """Those that a filter may name."""
+
+    def holding(self, field: str, values: Sequence[Value]) -> Rows:
+        """The rows that have one of these values, which are of the field's type."""
+
+    def comparing(self, field: str, comparisons: Sequence[tuple[Comparison, Value]]) -> Rows:
+        """The rows of which all comparisons are true. The field's type has an order."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +153,7 @@ class Columns:
         wanted = np.array(list(column.codes(values)), dtype=column.values.dtype)
         return self._rows(column, column.values == wanted[0] if len(wanted) == 1 else np.isin(column.values, wanted))
 
-    def comparing(self, field: str, comparisons: Iterable[tuple[Comparison, Value]]) -> Rows:
+    def comparing(self, field: str, comparisons: Sequence[tuple[Comparison, Value]]) -> Rows:
         """The rows of which all comparisons are true. The field's type has an order."""
         column = self._column_by_name[field]
         matches = np.ones(len(column.values), dtype=np.bool_)

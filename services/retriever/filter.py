@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.retriever.columns import Columns, Comparison, Rows
+from services.retriever.columns import Comparison, MetadataColumns, Rows
 from services.retriever.metadata import (
     Fields,
     FieldType,
@@ -102,7 +102,7 @@ def check(wanted: Filter, fields: Fields, path: str = "filter") -> None:
                 check(one, fields, f"{place}[{number}]")
 
 
-def select(wanted: Filter, columns: Columns) -> Rows:
+def select(wanted: Filter, columns: MetadataColumns) -> Rows:
     """Which rows it chooses: bool, shape (num_passages,). It was checked with the columns' fields. Blocks."""
     match wanted:
         case Equals(name, value):
@@ -154,7 +154,7 @@ def _upper(bound: Bound | None) -> list[tuple[Comparison, Value]]:
     return [(np.less_equal if bound.is_within else np.less, bound.value)] if bound else []
 
 
-def _combined(combine: Callable[..., Rows], filters: Sequence[Filter], columns: Columns) -> Rows:
+def _combined(combine: Callable[..., Rows], filters: Sequence[Filter], columns: MetadataColumns) -> Rows:
     rows = select(filters[0], columns)
     for one in filters[1:]:
         rows = combine(rows, select(one, columns))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -288,3 +289,31 @@ async def test_a_deletion_names_documents_or_a_filter(filled: Installation) -> N
     for request, field in ((both, "document_ids"), (indexer_pb2.DeleteDocumentsRequest(), "document_ids")):
         call = filled.indexer.DeleteDocuments(request)
         assert violated(await refused(call, grpc.StatusCode.INVALID_ARGUMENT)) == [field]
+
+
+async def until_found(installation: Installation, expected: set[str], wanted: dict[str, Any]) -> None:
+    """Returns once both legs find these documents and no others. Raises TimeoutError."""
+    async with asyncio.timeout(10):
+        for mode in MODES:
+            while True:
+                found = await installation.retrieve("pointer", mode=mode, filter=filter_of(wanted))
+                if set(ids(found)) == expected:
+                    break
+                await asyncio.sleep(0.02)
+
+
+async def test_what_is_not_published_yet_is_filtered_with_the_rest(empty: Installation) -> None:
+    await empty.upsert([document("a", team="ops"), document("b", team="Ops"), document("c", team="ops")])
+    await empty.publish()
+    await until_found(empty, {"a", "c"}, OPS)
+    await empty.upsert([document("d", team="ops"), document("e", team="Ops"), document("f")])
+    await until_found(empty, {"a", "c", "d"}, OPS)
+    await until_found(empty, {"b", "e", "f"}, {"none_of": {"filters": [OPS]}})
+    await empty.upsert([document("a", team="Ops"), document("b", team="ops")])
+    await until_found(empty, {"b", "c", "d"}, OPS)
+    deleted = await empty.indexer.DeleteDocuments(indexer_pb2.DeleteDocumentsRequest(filter=filter_of(OPS)))
+    assert list(deleted.deleted_document_ids) == ["b", "c", "d"]
+    await until_found(empty, set(), OPS)
+    await until_found(empty, {"a", "e", "f"}, {"none_of": {"filters": [OPS]}})
+    await empty.publish()
+    await until_found(empty, {"a", "e", "f"}, {"none_of": {"filters": [OPS]}})

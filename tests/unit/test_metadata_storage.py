@@ -14,9 +14,10 @@ from services.retriever.analyzer import Analyzer
 from services.retriever.collection import SETTINGS, Collection, Settings, UnknownFormat
 from services.retriever.filter import Equals, select
 from services.retriever.indexer import writer as writers
-from services.retriever.indexer.log import FILE_NAME, Log, Upsert
+from services.retriever.indexer.log import Log
 from services.retriever.indexer.writer import CollectionWriter
 from services.retriever.metadata import FieldType, Metadata
+from services.retriever.record import FILE_NAME, Upsert
 from tests.unit.collections_on_disk import create, open_writer, published, record
 
 FIELDS = {"team": FieldType.STRING, "at": FieldType.TIME}

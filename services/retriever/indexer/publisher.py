@@ -21,10 +21,11 @@ from services.retriever.collection import Collection, CorruptPointer, Pointer
 from services.retriever.columns import Columns, ColumnsBuilder
 from services.retriever.dense import FACTORY, METRIC, DenseIndex
 from services.retriever.fingerprint import Fingerprint
-from services.retriever.indexer.log import Location, Log, Upsert
+from services.retriever.indexer.log import Log
 from services.retriever.manifest import Manifest
 from services.retriever.metadata import NO_FIELDS, Fields
 from services.retriever.passage import Passage
+from services.retriever.record import Location, Upsert
 from services.retriever.version import COLUMNS_DIRECTORY, DENSE_FILE, SPARSE_DIRECTORY
 
 logger = logging.getLogger(__name__)

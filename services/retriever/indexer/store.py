@@ -15,10 +15,10 @@ from chassis.deadline import NEVER
 from chassis.executor import SingleThread
 from services.retriever.encoder import Encoded, Text
 from services.retriever.indexer.concurrency import Allowance
-from services.retriever.indexer.log import Upsert
 from services.retriever.indexer.splitter import Document, Splitter
 from services.retriever.indexer.writer import CollectionWriter
 from services.retriever.passage import Passage
+from services.retriever.record import Upsert
 
 logger = logging.getLogger(__name__)
 
