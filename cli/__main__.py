@@ -11,10 +11,12 @@ import typer
 from cli.collection_app import app as collection
 from cli.options import (
     Collection,
+    EfSearch,
     Gateway,
     Indexer,
     Json,
     NumCandidates,
+    NumProbed,
     Timeout,
     TopK,
     console_for,
@@ -153,6 +155,8 @@ def search(
     collection: Collection = "default",
     top_k: TopK = None,
     num_candidates: NumCandidates = None,
+    nprobe: NumProbed = None,
+    ef_search: EfSearch = None,
     timeout: Timeout = 30.0,
     json: Json = False,
 ) -> None:
@@ -163,7 +167,9 @@ def search(
     from cli.search import search, show
 
     with failures_shown(json):
-        response = search(gateway, question, _search_options(collection, top_k, num_candidates), timeout)
+        response = search(
+            gateway, question, _search_options(collection, top_k, num_candidates, nprobe, ef_search), timeout
+        )
     if json:
         print(as_json(response))
     else:
@@ -178,6 +184,8 @@ def explain(
     collection: Collection = "default",
     top_k: TopK = None,
     num_candidates: NumCandidates = None,
+    nprobe: NumProbed = None,
+    ef_search: EfSearch = None,
     timeout: Timeout = 30.0,
     json: Json = False,
 ) -> None:
@@ -186,7 +194,7 @@ def explain(
     from cli.explain import explain, show
 
     with failures_shown(json):
-        options = _search_options(collection, top_k, num_candidates)
+        options = _search_options(collection, top_k, num_candidates, nprobe, ef_search)
         response = explain(gateway, question, options, passage_id, timeout)
     if json:
         print(as_json(response))
@@ -323,10 +331,18 @@ def evaluate(
             command.run(path, place, settings, order, console_for(json), json)
 
 
-def _search_options(collection: str, top_k: int | None, num_candidates: int | None = None) -> gateway_pb2.SearchOptions:
+def _search_options(
+    collection: str,
+    top_k: int | None,
+    num_candidates: int | None = None,
+    nprobe: int | None = None,
+    ef_search: int | None = None,
+) -> gateway_pb2.SearchOptions:
     from trivium.v1 import gateway_pb2
 
-    return gateway_pb2.SearchOptions(collection=collection, top_k=top_k, num_candidates=num_candidates)
+    return gateway_pb2.SearchOptions(
+        collection=collection, top_k=top_k, num_candidates=num_candidates, nprobe=nprobe, ef_search=ef_search
+    )
 
 
 if __name__ == "__main__":

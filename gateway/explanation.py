@@ -105,4 +105,6 @@ def _applied(question: Question) -> SearchOptions:
         fusion=retrieval.fusion if retrieval.HasField("fusion") else None,
         rerank_weight=question.rerank_weight,
         min_index_version=retrieval.min_index_version,
+        nprobe=retrieval.nprobe if retrieval.HasField("nprobe") else None,
+        ef_search=retrieval.ef_search if retrieval.HasField("ef_search") else None,
     )

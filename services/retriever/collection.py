@@ -17,9 +17,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from services.retriever import durable
 from services.retriever.analyzer import Analyzer
+from services.retriever.index_kind import FLAT, IndexKind, Metric
 
 DEFAULT_NAME = "default"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
@@ -52,6 +54,8 @@ class Settings:
 
     analyzer: Analyzer
     created_at: datetime
+    kind: IndexKind = FLAT
+    """Of the dense leg. Not in files that were written before there was a choice."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ class Collection:
             "format": FORMAT,
             "analyzer": asdict(settings.analyzer),
             "created_at": settings.created_at.isoformat(),
+            "index": {"factory": settings.kind.factory, "metric": settings.kind.metric.value},
         }
         durable.replace(beside / SETTINGS, json.dumps(fields, indent=2).encode())
         beside.rename(self.path)
@@ -109,7 +114,7 @@ class Collection:
         if fields["format"] != FORMAT:
             raise UnknownFormat(f"{self.path / SETTINGS}: format {fields['format']}, this software reads {FORMAT}")
         created_at = datetime.fromisoformat(fields["created_at"]).astimezone(UTC)
-        return Settings(Analyzer(**fields["analyzer"]), created_at)
+        return Settings(Analyzer(**fields["analyzer"]), created_at, _kind(fields))
 
     def pointer(self) -> Pointer | None:
         """The published version; None when nothing is published. Raises CorruptPointer."""
@@ -124,6 +129,11 @@ class Collection:
     def flip(self, pointer: Pointer) -> None:
         """Publish: readers see the old pointer or the new one, never anything else."""
         durable.replace(self.path / POINTER, json.dumps(asdict(pointer)).encode())
+
+
+def _kind(fields: dict[str, Any]) -> IndexKind:
+    index = fields.get("index")
+    return IndexKind.parse(index["factory"], Metric(index["metric"])) if index else FLAT
 
 
 def directories(collections_path: Path) -> Iterator[Collection]:

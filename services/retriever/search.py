@@ -17,6 +17,7 @@ from chassis.deadline import Deadline
 from chassis.device import num_threads
 from services.retriever.encoder import Encoded, Text
 from services.retriever.fusion import Found, Ranked, Weights, fuse, list_unfused
+from services.retriever.index_kind import DEFAULT_EFFORT, Effort
 from services.retriever.passage import Passage
 from services.retriever.version import Version
 
@@ -51,6 +52,7 @@ class Search:
     mode: Mode
     top_k: int
     weights: Weights
+    effort: Effort = DEFAULT_EFFORT
 
     @property
     def limit(self) -> int:
@@ -146,7 +148,7 @@ def _nearest(
     if isinstance(encoded, BaseException):
         return encoded
     try:
-        return version.dense.search(encoded.output.vector, search.limit)
+        return version.dense.search(encoded.output.vector, search.limit, effort=search.effort)
     except Exception as error:  # the other leg may have found candidates
         return error
 

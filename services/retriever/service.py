@@ -27,6 +27,7 @@ from services.retriever.encoder import Encoded, Text
 from services.retriever.explanation import Standing, find_left_out, find_standing
 from services.retriever.follower import CannotBeLoaded, Follower, NoSuchCollection, NothingPublished
 from services.retriever.fusion import Found, Ranked, Weights
+from services.retriever.index_kind import Effort
 from services.retriever.loader import load_encoder
 from services.retriever.manifest import CorruptVersion, UnreadableIndex
 from services.retriever.passage import Passage
@@ -114,7 +115,15 @@ class RetrieverService(retriever_pb2_grpc.RetrieverServiceServicer):
             require_passage_id("passage_id", request.passage_id)
         top_k = request.top_k if request.HasField("top_k") else DEFAULT_TOP_K
         require_between("top_k", top_k, 1, self._config.max_top_k)
-        return Search(request.question, MODE_BY_NUMBER[request.mode], top_k, _weights(request.fusion))
+        effort = self._effort(request)
+        return Search(request.question, MODE_BY_NUMBER[request.mode], top_k, _weights(request.fusion), effort)
+
+    def _effort(self, request: retriever_pb2.RetrieveRequest) -> Effort:
+        if request.HasField("nprobe"):
+            require_between("nprobe", request.nprobe, 1, self._config.max_nprobe)
+        if request.HasField("ef_search"):
+            require_between("ef_search", request.ef_search, 1, self._config.max_ef_search)
+        return Effort(request.nprobe or None, request.ef_search or None)
 
     async def _explanation(
         self, request: retriever_pb2.RetrieveRequest, version: Version, search: Search, findings: Findings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from services.retriever import manifest
 from services.retriever.collection import Collection, Pointer
-from services.retriever.dense import METRIC, DenseIndex
+from services.retriever.dense import DenseIndex
 from services.retriever.fingerprint import Fingerprint, differences
 from services.retriever.fusion import Found
 from services.retriever.manifest import Manifest, UnreadableIndex
@@ -53,15 +53,13 @@ def load(collection: Collection, pointer: Pointer, encoder: Fingerprint) -> Vers
     described = manifest.read(directory, pointer.manifest_sha256)
     if found := differences(described.encoder, encoder):
         raise EncoderMismatch(found)
-    if described.metric != METRIC:
-        raise UnreadableIndex(f"{manifest.NAME}: metric {described.metric}, this software reads {METRIC}")
     manifest.verify(directory, described)
     return Version(pointer, *open_legs(directory, described))
 
 
 def open_legs(directory: Path, described: Manifest) -> tuple[DenseIndex, SparseIndex]:
     """Both indexes of a version whose files have been verified. Raises UnreadableIndex. Blocks."""
-    dense = DenseIndex(directory / DENSE_FILE, described.dimension, described.num_passages)
+    dense = DenseIndex.read(directory / DENSE_FILE, described.dimension, described.num_passages, described.kind)
     sparse = SparseIndex(directory / SPARSE_DIRECTORY, described.analyzer)
     if sparse.num_passages != described.num_passages:
         raise UnreadableIndex(f"{SPARSE_DIRECTORY}: {sparse.num_passages} passages, not the manifest's")

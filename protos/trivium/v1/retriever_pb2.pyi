@@ -43,7 +43,7 @@ class FusionWeights(_message.Message):
     def __init__(self, dense_weight: _Optional[float] = ..., bm25_weight: _Optional[float] = ..., rrf_k: _Optional[int] = ...) -> None: ...
 
 class RetrieveRequest(_message.Message):
-    __slots__ = ("question", "collection", "mode", "top_k", "fusion", "min_index_version", "explain", "passage_id")
+    __slots__ = ("question", "collection", "mode", "top_k", "fusion", "min_index_version", "explain", "passage_id", "nprobe", "ef_search")
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +52,8 @@ class RetrieveRequest(_message.Message):
     MIN_INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     PASSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    NPROBE_FIELD_NUMBER: _ClassVar[int]
+    EF_SEARCH_FIELD_NUMBER: _ClassVar[int]
     question: str
     collection: str
     mode: RetrievalMode
@@ -60,7 +62,9 @@ class RetrieveRequest(_message.Message):
     min_index_version: int
     explain: bool
     passage_id: str
-    def __init__(self, question: _Optional[str] = ..., collection: _Optional[str] = ..., mode: _Optional[_Union[RetrievalMode, str]] = ..., top_k: _Optional[int] = ..., fusion: _Optional[_Union[FusionWeights, _Mapping]] = ..., min_index_version: _Optional[int] = ..., explain: _Optional[bool] = ..., passage_id: _Optional[str] = ...) -> None: ...
+    nprobe: int
+    ef_search: int
+    def __init__(self, question: _Optional[str] = ..., collection: _Optional[str] = ..., mode: _Optional[_Union[RetrievalMode, str]] = ..., top_k: _Optional[int] = ..., fusion: _Optional[_Union[FusionWeights, _Mapping]] = ..., min_index_version: _Optional[int] = ..., explain: _Optional[bool] = ..., passage_id: _Optional[str] = ..., nprobe: _Optional[int] = ..., ef_search: _Optional[int] = ...) -> None: ...
 
 class PassageStanding(_message.Message):
     __slots__ = ("passage", "scores", "limit", "needed_top_k")

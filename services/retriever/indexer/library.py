@@ -10,6 +10,7 @@ from chassis.config import ConfigError
 from chassis.executor import SingleThread
 from services.retriever.analyzer import Analyzer
 from services.retriever.collection import Collection, Settings, UnknownFormat, directories
+from services.retriever.index_kind import FLAT, IndexKind
 from services.retriever.indexer.concurrency import Undertakings
 from services.retriever.indexer.lock import WriterLock
 from services.retriever.indexer.log import CorruptLog
@@ -43,23 +44,28 @@ class Library:
             self._lock.release()
             raise _unwritable(collections_path, error) from error
 
+    @property
+    def dimension(self) -> int:
+        """Of the vectors that are written here."""
+        return self._recipe.dimension
+
     def writer(self, name: str) -> CollectionWriter | None:
         return self._writer_by_name.get(name)
 
     def names(self) -> list[str]:
         return sorted(self._writer_by_name)
 
-    async def create(self, name: str, analyzer: Analyzer) -> CollectionWriter:
+    async def create(self, name: str, analyzer: Analyzer, kind: IndexKind = FLAT) -> CollectionWriter:
         """The collection of that name, made if it was not there. Raises OSError.
 
         A caller that leaves does not stop it.
         """
-        return await asyncio.shield(self._creations.begin(self._create(name, analyzer)))
+        return await asyncio.shield(self._creations.begin(self._create(name, analyzer, kind)))
 
-    async def _create(self, name: str, analyzer: Analyzer) -> CollectionWriter:
+    async def _create(self, name: str, analyzer: Analyzer, kind: IndexKind) -> CollectionWriter:
         async with self._creating:
             if name not in self._writer_by_name:
-                self._writer_by_name[name] = await asyncio.to_thread(self._create_blocking, name, analyzer)
+                self._writer_by_name[name] = await asyncio.to_thread(self._create_blocking, name, analyzer, kind)
         return self._writer_by_name[name]
 
     async def close(self) -> None:
@@ -70,9 +76,9 @@ class Library:
         self._log_thread.close()
         self._lock.release()
 
-    def _create_blocking(self, name: str, analyzer: Analyzer) -> CollectionWriter:
+    def _create_blocking(self, name: str, analyzer: Analyzer, kind: IndexKind) -> CollectionWriter:
         collection = Collection.named(self._collections_path, name)
-        collection.create(Settings(analyzer, datetime.now(UTC)))
+        collection.create(Settings(analyzer, datetime.now(UTC), kind))
         return self._open_blocking(collection)
 
     def _open_blocking(self, collection: Collection) -> CollectionWriter:
