@@ -19,8 +19,18 @@ class Scale:
     num_alone: int
     """Calls with nothing else in flight, in each round."""
     gemm_size: int
+    num_vectors: tuple[int, ...]
+    """Sizes of the indexes that are searched."""
 
 
-FULL = Scale(rounds=5, load_s=6.0, num_questions=600, num_texts=2_000, num_alone=60, gemm_size=1_024)
-TINY = Scale(rounds=1, load_s=2.0, num_questions=16, num_texts=16, num_alone=3, gemm_size=64)
+FULL = Scale(
+    rounds=5,
+    load_s=6.0,
+    num_questions=600,
+    num_texts=2_000,
+    num_alone=60,
+    gemm_size=1_024,
+    num_vectors=(100_000, 1_000_000),
+)
+TINY = Scale(rounds=1, load_s=2.0, num_questions=16, num_texts=16, num_alone=3, gemm_size=64, num_vectors=(2_000,))
 """Runs every line in seconds; its figures mean nothing."""

@@ -10,6 +10,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from chassis.device import num_threads
 from services.retriever.fusion import Ranked, rank
 from services.retriever.index_kind import DEFAULT_EFFORT, FLAT, Effort, IndexKind, Metric
 from services.retriever.manifest import UnreadableIndex
@@ -58,6 +59,7 @@ def build(blocks: Iterable[Vectors], dimension: int, kind: IndexKind = FLAT, lik
     A kind that is trained reads `blocks` twice; not so with `like`, an index of the same kind: what that one learnt is
     taken from it, and it can be searched no more. Raises TooFewPassages, InvalidIndexKind.
     """
+    faiss.omp_set_num_threads(num_threads())  # of this thread: by itself FAISS takes every core of the node
     ready = _Gathered(blocks, kind.metric)
     index = like.emptied() if like else trained(kind, ready, dimension)
     for block in ready:
