@@ -76,11 +76,13 @@ class _Gathered:
 
     def __iter__(self) -> Iterator[Vectors]:
         held: list[Vectors] = []
+        num_held = 0
         for block in self._blocks:
             held.append(block)
-            if sum(map(len, held)) >= BLOCK:
+            num_held += len(block)
+            if num_held >= BLOCK:
                 yield self._joined(held)
-                held = []
+                held, num_held = [], 0
         if held:
             yield self._joined(held)
 

@@ -161,16 +161,14 @@ def _choice(candidates: Sequence[Candidate], num_passages: int, metric: Metric) 
         return replace(
             FLAT, metric=metric
         ), f"up to {FLAT_PASSAGES:,} passages comparing every vector is quick, and exact"
-    approximate = [(one, one.recall) for one in candidates if one.recall is not None and not one.kind.is_exact]
-    good = [(one, recall) for one, recall in approximate if recall >= TARGET_RECALL]
-    if good:
+    measured = [(one, one.recall) for one in candidates if one.recall is not None and not one.kind.is_exact]
+    if good := [(one, recall) for one, recall in measured if recall >= TARGET_RECALL]:
         best, recall = min(good, key=lambda pair: pair[0].num_bytes)
-        return best.kind, (
-            f"it takes the least memory of those that find {TARGET_RECALL:.0%} of the nearest {DEPTH}: {recall:.1%}"
-        )
-    return IndexKind(
-        "SQ8", metric=metric
-    ), f"no kind that compares fewer finds {TARGET_RECALL:.0%} of the nearest {DEPTH}"
+        why = f"it takes the least memory of those that find {TARGET_RECALL:.0%}"
+    else:
+        best, recall = max(measured, key=lambda pair: pair[1])
+        why = f"no kind that compares fewer vectors finds {TARGET_RECALL:.0%}, this one the most"
+    return best.kind, f"{why} of the nearest {DEPTH}: {recall:.1%}"
 
 
 def _warnings(kind: IndexKind, num_passages: int) -> Iterator[str]:
