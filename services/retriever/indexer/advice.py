@@ -74,13 +74,13 @@ class Advice:
 def draw_documents(stored: Mapping[str, Stored]) -> list[Location]:
     """Where the log has documents with a sample's passages: any of them as likely, the same ones every time."""
     document_ids = sorted(stored)
-    np.random.default_rng(SEED).shuffle(document_ids)
     locations, num_drawn = [], 0
-    for document_id in document_ids:
+    for number in np.random.default_rng(SEED).permutation(len(document_ids)):
         if num_drawn >= SAMPLE:
             break
-        locations.append(stored[document_id].location)
-        num_drawn += stored[document_id].num_passages
+        drawn = stored[document_ids[number]]
+        locations.append(drawn.location)
+        num_drawn += drawn.num_passages
     return locations
 
 
