@@ -25,6 +25,8 @@ class Scale:
     """Passages that were stored since a version was published."""
     sizes: tuple[int, ...] = ()
     """Passages of collections that grow."""
+    num_vectors: tuple[int, ...] = ()
+    """Sizes of the indexes that are searched."""
 
 
 FULL = Scale(
@@ -37,6 +39,7 @@ FULL = Scale(
     num_passages=100_000,
     live_sizes=(1_000, 10_000),
     sizes=(10_000, 100_000, 1_000_000),
+    num_vectors=(100_000, 1_000_000),
 )
 TINY = Scale(
     rounds=1,
@@ -48,5 +51,6 @@ TINY = Scale(
     num_passages=2_000,
     live_sizes=(10, 100),
     sizes=(100, 1_000),
+    num_vectors=(2_000,),
 )
 """Runs every line in seconds; its figures mean nothing."""

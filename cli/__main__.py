@@ -11,11 +11,13 @@ import typer
 from cli.collection_app import app as collection
 from cli.options import (
     Collection,
+    EfSearch,
     Filter,
     Gateway,
     Indexer,
     Json,
     NumCandidates,
+    NumProbed,
     Timeout,
     TopK,
     console_for,
@@ -170,6 +172,8 @@ def search(
     top_k: TopK = None,
     num_candidates: NumCandidates = None,
     filter: Filter = "",
+    nprobe: NumProbed = None,
+    ef_search: EfSearch = None,
     timeout: Timeout = 30.0,
     json: Json = False,
 ) -> None:
@@ -180,7 +184,7 @@ def search(
     from cli.search import search, show
 
     with failures_shown(json):
-        options = _search_options(collection, top_k, num_candidates, filter)
+        options = _search_options(collection, top_k, num_candidates, filter, nprobe, ef_search)
         response = search(gateway, question, options, timeout)
     if json:
         print(as_json(response))
@@ -197,6 +201,8 @@ def explain(
     top_k: TopK = None,
     num_candidates: NumCandidates = None,
     filter: Filter = "",
+    nprobe: NumProbed = None,
+    ef_search: EfSearch = None,
     timeout: Timeout = 30.0,
     json: Json = False,
 ) -> None:
@@ -205,7 +211,7 @@ def explain(
     from cli.explain import explain, show
 
     with failures_shown(json):
-        options = _search_options(collection, top_k, num_candidates, filter)
+        options = _search_options(collection, top_k, num_candidates, filter, nprobe, ef_search)
         response = explain(gateway, question, options, passage_id, timeout)
     if json:
         print(as_json(response))
@@ -343,12 +349,22 @@ def evaluate(
 
 
 def _search_options(
-    collection: str, top_k: int | None, num_candidates: int | None = None, filter: str = ""
+    collection: str,
+    top_k: int | None,
+    num_candidates: int | None = None,
+    filter: str = "",
+    nprobe: int | None = None,
+    ef_search: int | None = None,
 ) -> gateway_pb2.SearchOptions:
     from trivium.v1 import gateway_pb2
 
     return gateway_pb2.SearchOptions(
-        collection=collection, top_k=top_k, num_candidates=num_candidates, filter=read_filter(filter)
+        collection=collection,
+        top_k=top_k,
+        num_candidates=num_candidates,
+        filter=read_filter(filter),
+        nprobe=nprobe,
+        ef_search=ef_search,
     )
 
 

@@ -52,8 +52,43 @@ def show_one(address: str, name: str, console: Console, is_json: bool) -> None:
     table.add_row("[bold]analyzer[/]", _analyzer(one.analyzer))
     if one.fields:
         table.add_row("[bold]fields[/]", ", ".join(f"{escape(field.name)} ({_type(field)})" for field in one.fields))
+    table.add_row("[bold]index[/]", _index(one.index))
     table.add_row("[bold]created[/]", _moment(one.created_at))
     console.print(table)
+
+
+def create(
+    address: str, name: str, language: str, index: indexer_pb2.Index | None, console: Console, is_json: bool
+) -> None:
+    """Without an index the indexer's default, or that of the collection which is there already."""
+    analyzer = indexer_pb2.Analyzer(language=language)
+    request = indexer_pb2.CreateCollectionRequest(name=name, analyzer=analyzer, index=index)
+    with _indexer(address) as stub:
+        response = stub.CreateCollection(request, timeout=TIMEOUT_S)
+    one = response.collection
+    text = f"collection {one.name} is there: {_analyzer(one.analyzer)}; index {_index(one.index)}"
+    _tell(response, text, console, is_json)
+
+
+def advise(address: str, name: str, console: Console, is_json: bool) -> None:
+    with _indexer(address) as stub:
+        response = stub.AdviseIndex(indexer_pb2.AdviseIndexRequest(collection=name), timeout=TIMEOUT_S)
+    if is_json:
+        print(as_json(response))
+        return
+    console.print(
+        f"collection {name}: {response.num_passages:,} passages of {response.dimension} dimensions; "
+        f"index {_index(response.index)}, about {decimal(response.num_bytes)}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    console.print(_candidates_table(response))
+    if response.num_questions:
+        measured = f"{response.num_questions:,} questions over a sample of {response.num_sampled:,} vectors"
+        console.print(f"recall and time: {measured}, of the nearest 10", soft_wrap=True, highlight=False)
+    console.print(f"use [bold]{response.recommended}[/]: {response.reason}", soft_wrap=True, highlight=False)
+    for warning in response.warnings:
+        console.print(f"[yellow]outgrown[/] {warning}", soft_wrap=True, highlight=False)
 
 
 def show_versions(address: str, name: str, console: Console, is_json: bool) -> None:
@@ -193,6 +228,20 @@ def _collections_table(collections: Sequence[indexer_pb2.Collection]) -> Table:
     return table
 
 
+def _candidates_table(response: indexer_pb2.AdviseIndexResponse) -> Table:
+    table = _table("index", "memory", "recall", "ms a question", "passages to train on", "")
+    for one in response.candidates:
+        table.add_row(
+            one.factory,
+            decimal(one.num_bytes),
+            f"{one.recall:.3f}" if one.HasField("recall") else "not measured",
+            f"{one.search_ms:.2f}" if one.HasField("search_ms") else "",
+            f"{one.num_needed_passages:,}" if one.num_needed_passages else "any",
+            "this collection's" if one.factory == response.index.factory else "",
+        )
+    return table
+
+
 def _checks_table(response: indexer_pb2.VerifyCollectionResponse) -> Table:
     table = _table("what", "", "state", "deleted documents in it")
     log = response.log
@@ -234,7 +283,7 @@ def _versions_table(versions: Sequence[indexer_pb2.IndexVersion]) -> Table:
 
 def _table(*columns: str) -> Table:
     """Numbers to the right, words to the left."""
-    words = {"collection", "", "analyzer", "created", "what"}
+    words = {"collection", "", "index", "analyzer", "created", "what"}
     long = {"state", "deleted documents in it"}
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in columns:
@@ -249,6 +298,10 @@ def _analyzer(analyzer: indexer_pb2.Analyzer) -> str:
 
 def _type(field: metadata_pb2.FieldDefinition) -> str:
     return metadata_pb2.FieldType.Name(field.type).removeprefix("FIELD_TYPE_").lower()
+
+
+def _index(index: indexer_pb2.Index) -> str:
+    return f"{index.factory}, {'cosine' if index.metric == indexer_pb2.DISTANCE_METRIC_COSINE else 'inner product'}"
 
 
 def _moment(timestamp: Timestamp) -> str:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated
 
 import typer
 
 from cli.options import Filter, Indexer, Json, console_for, failures_shown, read_filter
 
-app = typer.Typer(help="Collections and their versions: look, publish, roll back, delete.", no_args_is_help=True)
+app = typer.Typer(
+    help="Collections and their versions: create, look, publish, roll back, delete.", no_args_is_help=True
+)
 
 Name = Annotated[str, typer.Argument(help="The collection's name.")]
 Version = Annotated[int, typer.Argument(help="The version's number.", min=1)]
 ADDRESS = "127.0.0.1:7002"
+
+
+class Metric(Enum):
+    """How near two vectors are."""
+
+    INNER_PRODUCT = "inner-product"
+    COSINE = "cosine"
 
 
 @app.command("list")
@@ -31,6 +41,44 @@ def show(name: Name = "default", indexer: Indexer = ADDRESS, json: Json = False)
 
     with failures_shown(json):
         collection.show_one(indexer, name, console_for(json), json)
+
+
+@app.command()
+def create(
+    name: Name,
+    language: Annotated[str, typer.Option(help="ISO 639-1 language of its text.")] = "en",
+    index: Annotated[str, typer.Option(help="FAISS factory string: Flat, IVFn,Flat, IVFn,PQm, HNSWm, …")] = "",
+    metric: Annotated[Metric | None, typer.Option(help="What nearness means. [default: inner-product]")] = None,
+    indexer: Indexer = ADDRESS,
+    json: Json = False,
+) -> None:
+    """Make an empty collection, with the index that it is to have: `advise` says which.
+
+    One that is there already stays as it is; with another language, index or metric it is an error.
+    """
+    from cli import collection
+    from trivium.v1 import indexer_pb2
+
+    wanted = None
+    if index or metric:
+        number = (
+            indexer_pb2.DISTANCE_METRIC_COSINE if metric is Metric.COSINE else indexer_pb2.DISTANCE_METRIC_UNSPECIFIED
+        )
+        wanted = indexer_pb2.Index(factory=index, metric=number)
+    with failures_shown(json):
+        collection.create(indexer, name, language, wanted, console_for(json), json)
+
+
+@app.command()
+def advise(name: Name = "default", indexer: Indexer = ADDRESS, json: Json = False) -> None:
+    """Which index suits what is stored: memory, and recall measured on a sample, of each kind.
+
+    It takes a minute or two of the indexer's cores.
+    """
+    from cli import collection
+
+    with failures_shown(json):
+        collection.advise(indexer, name, console_for(json), json)
 
 
 @app.command()

@@ -21,6 +21,8 @@ TopK = Annotated[int | None, typer.Option(help="How many passages are kept. [def
 NumCandidates = Annotated[
     int | None, typer.Option(help="How many passages are reranked. [default: 30]", min=1, max=1_000)
 ]
+NumProbed = Annotated[int | None, typer.Option("--nprobe", help="How many lists of an IVF index are searched.", min=1)]
+EfSearch = Annotated[int | None, typer.Option(help="How far the walk over an HNSW index looks.", min=1)]
 Timeout = Annotated[float, typer.Option(help="Seconds the whole question may take.", min=0.001)]
 Filter = Annotated[
     str,

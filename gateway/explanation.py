@@ -113,4 +113,6 @@ def _applied(question: Question) -> SearchOptions:
         rerank_weight=question.rerank_weight,
         min_index_version=retrieval.min_index_version,
         filter=retrieval.filter if retrieval.HasField("filter") else None,
+        nprobe=retrieval.nprobe if retrieval.HasField("nprobe") else None,
+        ef_search=retrieval.ef_search if retrieval.HasField("ef_search") else None,
     )

@@ -64,6 +64,8 @@ def read_search(text: str, options: SearchOptions, config: GatewayConfig) -> Que
             fusion=options.fusion if options.HasField("fusion") else None,
             min_index_version=options.min_index_version,
             filter=options.filter if options.HasField("filter") else None,
+            nprobe=options.nprobe if options.HasField("nprobe") else None,
+            ef_search=options.ef_search if options.HasField("ef_search") else None,
         ),
         top_k=top_k,
         rerank_weight=_rerank_weight(options, config),

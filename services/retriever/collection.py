@@ -17,9 +17,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from services.retriever import durable
 from services.retriever.analyzer import Analyzer
+from services.retriever.index_kind import FLAT, IndexKind, Metric
 from services.retriever.metadata import Fields, declared_from_json, declared_to_json
 
 DEFAULT_NAME = "default"
@@ -57,6 +59,8 @@ class Settings:
     created_at: datetime
     fields: Fields = field(default_factory=dict)
     """Those that documents may have and filters may name."""
+    kind: IndexKind = FLAT
+    """Of the dense leg. Not in files that were written before there was a choice."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ class Collection:
             "analyzer": asdict(settings.analyzer),
             "created_at": settings.created_at.isoformat(),
             "fields": declared_to_json(settings.fields),
+            "index": {"factory": settings.kind.factory, "metric": settings.kind.metric.value},
         }
         durable.replace(beside / SETTINGS, json.dumps(fields, indent=2).encode())
         beside.rename(self.path)
@@ -119,7 +124,7 @@ class Collection:
             declared = declared_from_json(fields.get("fields", {}))
         except ValueError as error:
             raise UnknownFormat(f"{self.path / SETTINGS}: {error}") from error
-        return Settings(Analyzer(**fields["analyzer"]), created_at, declared)
+        return Settings(Analyzer(**fields["analyzer"]), created_at, declared, _kind(fields))
 
     def pointer(self) -> Pointer | None:
         """The published version; None when nothing is published. Raises CorruptPointer."""
@@ -134,6 +139,11 @@ class Collection:
     def flip(self, pointer: Pointer) -> None:
         """Publish: readers see the old pointer or the new one, never anything else."""
         durable.replace(self.path / POINTER, json.dumps(asdict(pointer)).encode())
+
+
+def _kind(fields: dict[str, Any]) -> IndexKind:
+    index = fields.get("index")
+    return IndexKind.parse(index["factory"], Metric(index["metric"])) if index else FLAT
 
 
 def directories(collections_path: Path) -> Iterator[Collection]:

@@ -43,3 +43,9 @@ class RetrieverConfig(EncoderConfig):
 
     max_top_k: Annotated[int, Field(ge=1, le=10_000)] = 1_000
     """Most candidates that a request may ask for."""
+
+    max_nprobe: Annotated[int, Field(ge=1, le=65_536)] = 4_096
+    """Most lists of an IVF index that a request may have searched. It does not bound the default, a sixteenth."""
+
+    max_ef_search: Annotated[int, Field(ge=1, le=65_536)] = 4_096
+    """Most passages that a request may have the walk over an HNSW index keep in view."""

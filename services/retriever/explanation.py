@@ -49,7 +49,7 @@ def find_standing(
     if row is None:
         return None
     limit = replace(search, top_k=max_top_k).limit
-    dense = _continued(findings.dense, _dense(version, findings, limit))
+    dense = _continued(findings.dense, _dense(version, search, findings, limit))
     bm25 = _continued(findings.bm25, _bm25(version, search, findings, limit))
 
     def is_wanted(top_k: int) -> bool:
@@ -75,10 +75,10 @@ def _continued(found: Sequence[Ranked], further: Sequence[Ranked]) -> list[Ranke
     return [*found, *(Ranked(one.row, one.score, rank) for rank, one in enumerate(added, len(found) + 1))]
 
 
-def _dense(version: Version, findings: Findings, limit: int) -> list[Ranked]:
+def _dense(version: Version, search: Search, findings: Findings, limit: int) -> list[Ranked]:
     if findings.encoded is None or findings.dense_error:
         return []
-    return version.dense.search(findings.encoded.output.vector, limit, findings.kept)
+    return version.dense.search(findings.encoded.output.vector, limit, findings.kept, search.effort)
 
 
 def _bm25(version: Version, search: Search, findings: Findings, limit: int) -> list[Ranked]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Ranked:
-    """A row as one leg saw it. Rank 1 is the best."""
+class Ranked(NamedTuple):
+    """A row as one leg saw it. Rank 1 is the best. Each leg makes hundreds: a tuple takes half the time to make."""
 
     row: int
     score: float

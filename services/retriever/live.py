@@ -21,8 +21,9 @@ from tantivy import Index, IndexWriter, Occur, Query, Searcher
 
 from services.retriever import fingerprint
 from services.retriever.columns import Columns, Comparison, MetadataColumns, Rows
-from services.retriever.dense import Vectors
+from services.retriever.dense import Vectors, normalised
 from services.retriever.fusion import Ranked, rank
+from services.retriever.index_kind import DEFAULT_EFFORT, Effort, Metric
 from services.retriever.metadata import Fields, Value
 from services.retriever.passage import Passage
 from services.retriever.record import Delete, Erased, Record, Rollback, UnknownKind, Upsert
@@ -48,14 +49,17 @@ class LiveDense:
     published: DenseLeg
     num_published: int
     vectors: Vectors
-    """Of the rows that follow the version's, shape (n, dimension)."""
+    """Of the rows that follow the version's, shape (n, dimension), as the metric compares them."""
+    metric: Metric
     gone: Rows
     """Of all rows, those whose document was replaced or deleted."""
 
-    def search(self, vector: Vectors, limit: int, kept: Rows | None = None) -> list[Ranked]:
+    def search(
+        self, vector: Vectors, limit: int, kept: Rows | None = None, effort: Effort = DEFAULT_EFFORT
+    ) -> list[Ranked]:
         """The `limit` nearest rows to one vector of shape (dimension,), best first. Blocks."""
         unwanted, of_version = _split(self.gone, kept, self.num_published)
-        published = _past(unwanted, limit, lambda wanted: self.published.search(vector, wanted, of_version))
+        published = _past(unwanted, limit, lambda wanted: self.published.search(vector, wanted, of_version, effort))
         live = _past(unwanted, limit, lambda wanted: self._nearest(vector, wanted))
         return _merge(published, live, limit)
 
@@ -63,7 +67,8 @@ class LiveDense:
         if not len(self.vectors):
             return []
         limit = min(limit, len(self.vectors))
-        scores, rows = faiss.knn(vector[np.newaxis, :], self.vectors, limit, faiss.METRIC_INNER_PRODUCT)
+        asked = normalised(vector, self.metric)[np.newaxis, :]
+        scores, rows = faiss.knn(asked, self.vectors, limit, faiss.METRIC_INNER_PRODUCT)
         return rank(zip(scores[0].tolist(), (rows[0] + self.num_published).tolist(), strict=True))
 
 
@@ -152,6 +157,7 @@ class LiveSegment:
         self._origin = version
         self._published = version.sparse
         self._log = log
+        self._metric = version.described.kind.metric
         self._made_by = fingerprint.digest({**version.described.encoder, **version.described.splitter})
         self._begin()
 
@@ -253,7 +259,7 @@ class LiveSegment:
         if rows.stop > len(self._vectors):  # to twice as many: what was there is seldom copied
             more = np.empty((rows.stop, self._vectors.shape[1]), dtype=np.float32)
             self._vectors = np.concatenate([self._vectors, more])
-        self._vectors[rows.start : rows.stop] = record.vectors
+        self._vectors[rows.start : rows.stop] = normalised(record.vectors, self._metric)
         self._passages += record.passages
         self._gone_since += [False] * len(rows)
         self._rows_by_document_id[record.document_id] = rows
@@ -265,7 +271,7 @@ class LiveSegment:
         if not len(self._passages) and not gone.any():
             return self._origin
         vectors = self._vectors[: len(self._passages)]
-        dense = LiveDense(self._origin.dense, self._published.num_passages, vectors, gone)
+        dense = LiveDense(self._origin.dense, self._published.num_passages, vectors, self._metric, gone)
         sparse = LiveSparse(self._published, self._passages, len(gone), self._index.searcher(), gone)
         columns = LiveColumns(self._origin.columns, self._passages, len(self._passages))
         return replace(self._origin, dense=dense, sparse=sparse, columns=columns)

@@ -16,6 +16,7 @@ from typing import Any
 from chassis.checkpoint import sha256_of
 from services.retriever.analyzer import Analyzer
 from services.retriever.fingerprint import Fingerprint
+from services.retriever.index_kind import IndexKind, InvalidIndexKind, Metric
 
 NAME = "manifest.json"
 LOCKS = frozenset({".tantivy-meta.lock", ".tantivy-writer.lock"})
@@ -65,6 +66,14 @@ class Manifest:
     def size(self) -> int:
         """Bytes of all its files."""
         return sum(file.size for file in self.file_by_path.values())
+
+    @property
+    def kind(self) -> IndexKind:
+        """Of the dense leg. Raises UnreadableIndex when this software knows none of that name."""
+        try:
+            return IndexKind.parse(self.index_factory, Metric(self.metric))
+        except (InvalidIndexKind, ValueError):
+            raise UnreadableIndex(f"{NAME}: index {self.index_factory}, {self.metric}: of another software") from None
 
     def to_json(self) -> bytes:
         """With a hash of its own, for of versions that are not published nobody else keeps one."""

@@ -19,6 +19,7 @@ from services.retriever.columns import Rows
 from services.retriever.encoder import Encoded, Text
 from services.retriever.filter import Filter, select
 from services.retriever.fusion import Found, Ranked, Weights, fuse, list_unfused
+from services.retriever.index_kind import DEFAULT_EFFORT, Effort
 from services.retriever.passage import Passage
 from services.retriever.version import Version
 
@@ -55,6 +56,7 @@ class Search:
     weights: Weights
     filter: Filter | None = None
     """Chooses the passages that are searched. Has been checked with the version's fields."""
+    effort: Effort = DEFAULT_EFFORT
 
     @property
     def limit(self) -> int:
@@ -154,7 +156,7 @@ def _nearest(
     if isinstance(encoded, BaseException):
         return encoded
     try:
-        return version.dense.search(encoded.output.vector, search.limit, kept)
+        return version.dense.search(encoded.output.vector, search.limit, kept, search.effort)
     except Exception as error:  # the other leg may have found candidates
         return error
 

@@ -28,6 +28,7 @@ from services.retriever.explanation import Standing, find_left_out, find_standin
 from services.retriever.filter import check
 from services.retriever.follower import CannotBeLoaded, Follower, NoSuchCollection, NothingPublished
 from services.retriever.fusion import Found, Ranked, Weights
+from services.retriever.index_kind import Effort
 from services.retriever.loader import load_encoder
 from services.retriever.manifest import CorruptVersion, UnreadableIndex
 from services.retriever.passage import Passage
@@ -132,7 +133,14 @@ class RetrieverService(retriever_pb2_grpc.RetrieverServiceServicer):
         weights = _weights(request.fusion)
         with field_at_fault():
             wanted = read_filter(request.filter) if request.HasField("filter") else None
-        return Search(request.question, MODE_BY_NUMBER[request.mode], top_k, weights, wanted)
+        return Search(request.question, MODE_BY_NUMBER[request.mode], top_k, weights, wanted, self._effort(request))
+
+    def _effort(self, request: retriever_pb2.RetrieveRequest) -> Effort:
+        if request.HasField("nprobe"):
+            require_between("nprobe", request.nprobe, 1, self._config.max_nprobe)
+        if request.HasField("ef_search"):
+            require_between("ef_search", request.ef_search, 1, self._config.max_ef_search)
+        return Effort(request.nprobe or None, request.ef_search or None)
 
     async def _explanation(
         self, request: retriever_pb2.RetrieveRequest, version: Version, search: Search, findings: Findings

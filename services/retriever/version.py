@@ -10,9 +10,10 @@ from typing import Protocol
 from services.retriever import manifest
 from services.retriever.collection import Collection, Pointer
 from services.retriever.columns import Columns, MetadataColumns, Rows
-from services.retriever.dense import METRIC, DenseIndex, Vectors
+from services.retriever.dense import DenseIndex, Vectors
 from services.retriever.fingerprint import Fingerprint, differences
 from services.retriever.fusion import Found, Ranked
+from services.retriever.index_kind import DEFAULT_EFFORT, Effort
 from services.retriever.manifest import Manifest, UnreadableIndex
 from services.retriever.passage import Passage
 from services.retriever.sparse import SparseIndex
@@ -25,7 +26,9 @@ COLUMNS_DIRECTORY = "columns"
 class DenseLeg(Protocol):
     """Finds passages by their vectors. A row is a passage's number."""
 
-    def search(self, vector: Vectors, limit: int, kept: Rows | None = None) -> list[Ranked]:
+    def search(
+        self, vector: Vectors, limit: int, kept: Rows | None = None, effort: Effort = DEFAULT_EFFORT
+    ) -> list[Ranked]:
         """The `limit` nearest rows to one vector of shape (dimension,), best first. Blocks."""
 
 
@@ -82,8 +85,6 @@ def load(collection: Collection, pointer: Pointer, encoder: Fingerprint) -> Vers
     described = manifest.read(directory, pointer.manifest_sha256)
     if found := differences(described.encoder, encoder):
         raise EncoderMismatch(found)
-    if described.metric != METRIC:
-        raise UnreadableIndex(f"{manifest.NAME}: metric {described.metric}, this software reads {METRIC}")
     manifest.verify(directory, described)
     columns = Columns.open(directory / COLUMNS_DIRECTORY, described.num_passages)
     return Version(pointer, described, *open_legs(directory, described), columns)
@@ -91,7 +92,7 @@ def load(collection: Collection, pointer: Pointer, encoder: Fingerprint) -> Vers
 
 def open_legs(directory: Path, described: Manifest) -> tuple[DenseIndex, SparseIndex]:
     """Both indexes of a version whose files have been verified. Raises UnreadableIndex. Blocks."""
-    dense = DenseIndex(directory / DENSE_FILE, described.dimension, described.num_passages)
+    dense = DenseIndex.read(directory / DENSE_FILE, described.dimension, described.num_passages, described.kind)
     sparse = SparseIndex(directory / SPARSE_DIRECTORY, described.analyzer)
     if sparse.num_passages != described.num_passages:
         raise UnreadableIndex(f"{SPARSE_DIRECTORY}: {sparse.num_passages} passages, not the manifest's")

@@ -325,3 +325,29 @@ def test_what_cannot_be_done_to_versions_is_refused_by_name(trivium: Installatio
         )
         assert (refusal.code, refusal.field_violations[0]["field"]) == ("INVALID_ARGUMENT", field)
     assert search(trivium, "refusals", "heron", version) == ["one"]
+
+
+def test_the_command_line_makes_a_collection_with_an_index_and_advises_on_it(
+    trivium: Installation, tmp_path: Path
+) -> None:
+    def run(*arguments: str, expected: int = 0) -> str:
+        done = CliRunner().invoke(app, ["collection", *arguments, "--indexer", trivium.address("indexer")])
+        assert done.exit_code == expected, done.output
+        return done.stdout
+
+    assert "index HNSW16, cosine" in run("create", "marsh", "--index", "HNSW16", "--metric", "cosine")
+    run("create", "marsh", "--index", "Flat", expected=1)
+    run("create", "marsh", "--index", "PCA8,Flat", expected=1)
+    (tmp_path / "heron.md").write_text("# Heron\n\nThe heron fishes at the pond.\n")
+    version = trivium.ingest(tmp_path, collection="marsh")["index_version"]
+    assert "HNSW16, cosine" in run("show", "marsh")
+    options = ["--gateway", trivium.address("gateway"), "--collection", "marsh", "--nprobe", "4", "--ef-search", "64"]
+    found = CliRunner().invoke(app, ["search", "Where does the heron fish?", *options, "--json"])
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["report"]["index_version"] == str(version)
+    advised = json.loads(run("advise", "marsh", "--json"))
+    assert (advised["num_passages"], advised["dimension"], advised["recommended"]) == ("1", 384, "Flat")
+    assert advised["index"] == {"factory": "HNSW16", "metric": "DISTANCE_METRIC_COSINE"}
+    shown = run("advise", "marsh")
+    assert "this collection's" in shown
+    assert "use Flat: " in shown

@@ -14,6 +14,7 @@ import numpy as np
 from chassis.executor import SingleThread
 from services.retriever.analyzer import Analyzer
 from services.retriever.collection import Collection, Settings
+from services.retriever.index_kind import FLAT, IndexKind
 from services.retriever.indexer.publisher import Recipe
 from services.retriever.indexer.versions import Retention
 from services.retriever.indexer.writer import CollectionWriter
@@ -28,9 +29,9 @@ RECIPE = Recipe(ENCODER, {"max_tokens": "200"}, DIMENSION)
 RETENTION = Retention(num_versions=100, age=timedelta(0))
 
 
-def create(collections_path: Path, name: str = "docs") -> Collection:
+def create(collections_path: Path, name: str = "docs", kind: IndexKind = FLAT) -> Collection:
     collection = Collection.named(collections_path, name)
-    collection.create(Settings(Analyzer.of(), datetime.now(UTC)))
+    collection.create(Settings(Analyzer.of(), datetime.now(UTC), kind=kind))
     return collection
 
 

@@ -97,6 +97,9 @@ class SmallIndexer(indexer_pb2_grpc.IndexerServiceServicer):
     def DeleteVersion(self, request: Any, context: Any) -> indexer_pb2.DeleteVersionResponse:
         raise NotImplementedError
 
+    def AdviseIndex(self, request: Any, context: Any) -> indexer_pb2.AdviseIndexResponse:
+        raise NotImplementedError
+
 
 @contextmanager
 def serving(indexer: SmallIndexer, health: HealthServicer | None = None, port: int = 0) -> Iterator[str]:

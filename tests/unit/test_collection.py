@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from services.retriever.collection import (
     UnknownFormat,
     directories,
 )
+from services.retriever.index_kind import IndexKind, Metric
 
 SETTINGS = Settings(Analyzer.of("de", stop_words=False), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 
@@ -40,6 +42,13 @@ def test_settings_are_what_they_were(tmp_path: Path) -> None:
     collection.create(SETTINGS)
     assert collection.exists()
     assert collection.settings() == SETTINGS
+
+
+def test_the_index_kind_is_among_the_settings(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, kind=IndexKind.parse("IVF64,PQ8", Metric.COSINE))
+    collection = Collection.named(tmp_path, "docs")
+    collection.create(settings)
+    assert collection.settings() == settings
 
 
 def test_a_collection_whose_creation_was_killed_is_not_there(tmp_path: Path) -> None:

@@ -31,6 +31,13 @@ def test_as_many_candidates_as_passages_are_retrieved_at_least() -> None:
     assert read(SearchOptions(top_k=70)).retrieval.top_k == 70
 
 
+def test_how_far_an_index_is_searched_is_passed_on() -> None:
+    asked = read(SearchOptions(nprobe=3, ef_search=200)).retrieval
+    assert (asked.nprobe, asked.ef_search) == (3, 200)
+    assert not read().retrieval.HasField("nprobe")
+    assert not read().retrieval.HasField("ef_search")
+
+
 def test_a_weight_of_zero_is_a_weight() -> None:
     assert read(SearchOptions(rerank_weight=0)).rerank_weight == 0
 

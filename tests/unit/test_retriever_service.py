@@ -526,3 +526,77 @@ async def test_a_second_indexer_of_the_same_collections_refuses_to_start(
     with pytest.raises(ConfigError, match="written by process"):
         async with serving(settings, "indexer", IndexerService):
             pass
+
+
+async def create_with(installation: Installation, name: str, factory: str, metric: Any = 0) -> indexer_pb2.Collection:
+    index = indexer_pb2.Index(factory=factory, metric=metric)
+    request = indexer_pb2.CreateCollectionRequest(name=name, index=index)
+    return (await installation.indexer.CreateCollection(request)).collection
+
+
+async def test_a_collection_says_which_index_it_has(empty: Installation) -> None:
+    made = await create_with(empty, "graph", "HNSW16,Flat", indexer_pb2.DISTANCE_METRIC_COSINE)
+    assert made.index == indexer_pb2.Index(factory="HNSW16", metric=indexer_pb2.DISTANCE_METRIC_COSINE)
+    assert await create(empty, "graph") == made, "who names no index takes the one that is there"
+    assert await create_with(empty, "graph", "HNSW16", indexer_pb2.DISTANCE_METRIC_COSINE) == made
+    await refused(create_with(empty, "graph", "HNSW16"), grpc.StatusCode.ALREADY_EXISTS)
+    flat = indexer_pb2.Index(factory="Flat", metric=indexer_pb2.DISTANCE_METRIC_INNER_PRODUCT)
+    assert (await create(empty, "default")).index == flat
+
+
+@pytest.mark.parametrize(
+    ("factory", "metric", "field"),
+    [("PCA8,Flat", 0, "index.factory"), ("IVF8,PQ7", 0, "index.factory"), ("Flat", 9, "index.metric")],
+    ids=["unknown-kind", "codes-that-do-not-divide", "unknown-metric"],
+)
+async def test_an_index_that_cannot_be_is_refused_by_field(
+    empty: Installation, factory: str, metric: int, field: str
+) -> None:
+    error = await refused(create_with(empty, "bad", factory, metric), grpc.StatusCode.INVALID_ARGUMENT)
+    [violation] = detail(error, error_details_pb2.BadRequest()).field_violations
+    assert violation.field == field
+    assert (await empty.indexer.ListCollections(indexer_pb2.ListCollectionsRequest())).collections == []
+
+
+async def test_too_few_passages_for_the_index_are_told_with_both_numbers(empty: Installation) -> None:
+    await create_with(empty, "default", "IVF2,Flat")
+    await empty.upsert([document("a", "One."), document("b", "Two.")])
+    error = await refused(empty.publish(), grpc.StatusCode.FAILED_PRECONDITION)
+    info = detail(error, error_details_pb2.ErrorInfo())
+    assert info.reason == "TOO_FEW_PASSAGES"
+    assert dict(info.metadata) == {"needed": "78", "found": "2", "factory": "IVF2,Flat"}
+    assert [document_id for document_id, _ in await listed(empty, "default")] == ["a", "b"]
+
+
+@pytest.mark.parametrize("field", ["nprobe", "ef_search"])
+async def test_a_request_says_how_far_an_index_is_searched_within_bounds(filled: Installation, field: str) -> None:
+    first = await filled.retrieve("pointer", mode=retriever_pb2.RETRIEVAL_MODE_DENSE)
+    for value in (1, 4_096):
+        found = await filled.retrieve("pointer", mode=retriever_pb2.RETRIEVAL_MODE_DENSE, **{field: value})
+        assert found.candidates == first.candidates, "Flat has no such knob"
+    for value in (0, 4_097):
+        error = await refused(filled.retrieve("pointer", **{field: value}), grpc.StatusCode.INVALID_ARGUMENT)
+        assert detail(error, error_details_pb2.BadRequest()).field_violations[0].field == field
+
+
+async def test_one_list_is_searched_where_one_is_asked_for(empty: Installation) -> None:
+    await create_with(empty, "default", "IVF2,Flat", indexer_pb2.DISTANCE_METRIC_COSINE)
+    await empty.upsert(document(f"d{number}", f"Words {number} about the number {number}.") for number in range(90))
+    await empty.publish()
+    dense = retriever_pb2.RETRIEVAL_MODE_DENSE
+    one, all_lists = [
+        await empty.retrieve("number 7", mode=dense, top_k=20, nprobe=nprobe, min_index_version=1) for nprobe in (1, 2)
+    ]
+    assert len(one.candidates) == len(all_lists.candidates) == 20
+    assert all(0 <= candidate.scores.dense_score <= 1.0001 for candidate in all_lists.candidates)
+    assert one.candidates[0].scores.dense_score <= all_lists.candidates[0].scores.dense_score
+
+
+async def test_advice_is_given_for_what_is_stored(filled: Installation) -> None:
+    advice = await filled.indexer.AdviseIndex(indexer_pb2.AdviseIndexRequest())
+    assert (advice.num_passages, advice.index.factory, advice.recommended) == (3, "Flat", "Flat")
+    assert advice.num_bytes == 3 * 4 * advice.dimension
+    assert advice.candidates[0].factory == "Flat"
+    assert not advice.candidates[0].HasField("recall")
+    absent = indexer_pb2.AdviseIndexRequest(collection="absent")
+    await refused(filled.indexer.AdviseIndex(absent), grpc.StatusCode.NOT_FOUND)

@@ -29,7 +29,7 @@ CANDIDATE_OUTCOME_NOT_FOUND: CandidateOutcome
 CANDIDATE_OUTCOME_FILTERED_OUT: CandidateOutcome
 
 class SearchOptions(_message.Message):
-    __slots__ = ("collection", "mode", "top_k", "num_candidates", "fusion", "rerank_weight", "min_index_version", "filter")
+    __slots__ = ("collection", "mode", "top_k", "num_candidates", "fusion", "rerank_weight", "min_index_version", "nprobe", "ef_search", "filter")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,8 @@ class SearchOptions(_message.Message):
     FUSION_FIELD_NUMBER: _ClassVar[int]
     RERANK_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     MIN_INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
+    NPROBE_FIELD_NUMBER: _ClassVar[int]
+    EF_SEARCH_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     collection: str
     mode: _retriever_pb2.RetrievalMode
@@ -45,8 +47,10 @@ class SearchOptions(_message.Message):
     fusion: _retriever_pb2.FusionWeights
     rerank_weight: float
     min_index_version: int
+    nprobe: int
+    ef_search: int
     filter: _metadata_pb2.Filter
-    def __init__(self, collection: _Optional[str] = ..., mode: _Optional[_Union[_retriever_pb2.RetrievalMode, str]] = ..., top_k: _Optional[int] = ..., num_candidates: _Optional[int] = ..., fusion: _Optional[_Union[_retriever_pb2.FusionWeights, _Mapping]] = ..., rerank_weight: _Optional[float] = ..., min_index_version: _Optional[int] = ..., filter: _Optional[_Union[_metadata_pb2.Filter, _Mapping]] = ...) -> None: ...
+    def __init__(self, collection: _Optional[str] = ..., mode: _Optional[_Union[_retriever_pb2.RetrievalMode, str]] = ..., top_k: _Optional[int] = ..., num_candidates: _Optional[int] = ..., fusion: _Optional[_Union[_retriever_pb2.FusionWeights, _Mapping]] = ..., rerank_weight: _Optional[float] = ..., min_index_version: _Optional[int] = ..., nprobe: _Optional[int] = ..., ef_search: _Optional[int] = ..., filter: _Optional[_Union[_metadata_pb2.Filter, _Mapping]] = ...) -> None: ...
 
 class Source(_message.Message):
     __slots__ = ("number", "passage", "scores")

@@ -12,6 +12,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class DistanceMetric(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DISTANCE_METRIC_UNSPECIFIED: _ClassVar[DistanceMetric]
+    DISTANCE_METRIC_INNER_PRODUCT: _ClassVar[DistanceMetric]
+    DISTANCE_METRIC_COSINE: _ClassVar[DistanceMetric]
+
 class UpsertOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     UPSERT_OUTCOME_UNSPECIFIED: _ClassVar[UpsertOutcome]
@@ -19,6 +25,9 @@ class UpsertOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     UPSERT_OUTCOME_UPDATED: _ClassVar[UpsertOutcome]
     UPSERT_OUTCOME_UNCHANGED: _ClassVar[UpsertOutcome]
     UPSERT_OUTCOME_REJECTED: _ClassVar[UpsertOutcome]
+DISTANCE_METRIC_UNSPECIFIED: DistanceMetric
+DISTANCE_METRIC_INNER_PRODUCT: DistanceMetric
+DISTANCE_METRIC_COSINE: DistanceMetric
 UPSERT_OUTCOME_UNSPECIFIED: UpsertOutcome
 UPSERT_OUTCOME_CREATED: UpsertOutcome
 UPSERT_OUTCOME_UPDATED: UpsertOutcome
@@ -70,8 +79,16 @@ class Analyzer(_message.Message):
     stop_words: bool
     def __init__(self, language: _Optional[str] = ..., stemming: _Optional[bool] = ..., stop_words: _Optional[bool] = ...) -> None: ...
 
+class Index(_message.Message):
+    __slots__ = ("factory", "metric")
+    FACTORY_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    factory: str
+    metric: DistanceMetric
+    def __init__(self, factory: _Optional[str] = ..., metric: _Optional[_Union[DistanceMetric, str]] = ...) -> None: ...
+
 class Collection(_message.Message):
-    __slots__ = ("name", "analyzer", "published_version", "num_documents", "num_passages", "num_unpublished_documents", "created_at", "fields")
+    __slots__ = ("name", "analyzer", "published_version", "num_documents", "num_passages", "num_unpublished_documents", "created_at", "index", "fields")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ANALYZER_FIELD_NUMBER: _ClassVar[int]
     PUBLISHED_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +96,7 @@ class Collection(_message.Message):
     NUM_PASSAGES_FIELD_NUMBER: _ClassVar[int]
     NUM_UNPUBLISHED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
     FIELDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     analyzer: Analyzer
@@ -87,18 +105,21 @@ class Collection(_message.Message):
     num_passages: int
     num_unpublished_documents: int
     created_at: _timestamp_pb2.Timestamp
+    index: Index
     fields: _containers.RepeatedCompositeFieldContainer[_metadata_pb2.FieldDefinition]
-    def __init__(self, name: _Optional[str] = ..., analyzer: _Optional[_Union[Analyzer, _Mapping]] = ..., published_version: _Optional[int] = ..., num_documents: _Optional[int] = ..., num_passages: _Optional[int] = ..., num_unpublished_documents: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., fields: _Optional[_Iterable[_Union[_metadata_pb2.FieldDefinition, _Mapping]]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., analyzer: _Optional[_Union[Analyzer, _Mapping]] = ..., published_version: _Optional[int] = ..., num_documents: _Optional[int] = ..., num_passages: _Optional[int] = ..., num_unpublished_documents: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., index: _Optional[_Union[Index, _Mapping]] = ..., fields: _Optional[_Iterable[_Union[_metadata_pb2.FieldDefinition, _Mapping]]] = ...) -> None: ...
 
 class CreateCollectionRequest(_message.Message):
-    __slots__ = ("name", "analyzer", "fields")
+    __slots__ = ("name", "analyzer", "index", "fields")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ANALYZER_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
     FIELDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     analyzer: Analyzer
+    index: Index
     fields: _containers.RepeatedCompositeFieldContainer[_metadata_pb2.FieldDefinition]
-    def __init__(self, name: _Optional[str] = ..., analyzer: _Optional[_Union[Analyzer, _Mapping]] = ..., fields: _Optional[_Iterable[_Union[_metadata_pb2.FieldDefinition, _Mapping]]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., analyzer: _Optional[_Union[Analyzer, _Mapping]] = ..., index: _Optional[_Union[Index, _Mapping]] = ..., fields: _Optional[_Iterable[_Union[_metadata_pb2.FieldDefinition, _Mapping]]] = ...) -> None: ...
 
 class CreateCollectionResponse(_message.Message):
     __slots__ = ("collection",)
@@ -321,3 +342,46 @@ class VerifyCollectionResponse(_message.Message):
     log: VerifyCollectionResponse.LogCheck
     versions: _containers.RepeatedCompositeFieldContainer[VerifyCollectionResponse.VersionCheck]
     def __init__(self, num_deleted_documents: _Optional[int] = ..., log: _Optional[_Union[VerifyCollectionResponse.LogCheck, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[VerifyCollectionResponse.VersionCheck, _Mapping]]] = ...) -> None: ...
+
+class AdviseIndexRequest(_message.Message):
+    __slots__ = ("collection",)
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    def __init__(self, collection: _Optional[str] = ...) -> None: ...
+
+class AdviseIndexResponse(_message.Message):
+    __slots__ = ("num_passages", "dimension", "index", "num_bytes", "num_sampled", "num_questions", "candidates", "recommended", "reason", "warnings")
+    class Candidate(_message.Message):
+        __slots__ = ("factory", "num_bytes", "recall", "search_ms", "num_needed_passages")
+        FACTORY_FIELD_NUMBER: _ClassVar[int]
+        NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
+        RECALL_FIELD_NUMBER: _ClassVar[int]
+        SEARCH_MS_FIELD_NUMBER: _ClassVar[int]
+        NUM_NEEDED_PASSAGES_FIELD_NUMBER: _ClassVar[int]
+        factory: str
+        num_bytes: int
+        recall: float
+        search_ms: float
+        num_needed_passages: int
+        def __init__(self, factory: _Optional[str] = ..., num_bytes: _Optional[int] = ..., recall: _Optional[float] = ..., search_ms: _Optional[float] = ..., num_needed_passages: _Optional[int] = ...) -> None: ...
+    NUM_PASSAGES_FIELD_NUMBER: _ClassVar[int]
+    DIMENSION_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    NUM_SAMPLED_FIELD_NUMBER: _ClassVar[int]
+    NUM_QUESTIONS_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    RECOMMENDED_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    num_passages: int
+    dimension: int
+    index: Index
+    num_bytes: int
+    num_sampled: int
+    num_questions: int
+    candidates: _containers.RepeatedCompositeFieldContainer[AdviseIndexResponse.Candidate]
+    recommended: str
+    reason: str
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, num_passages: _Optional[int] = ..., dimension: _Optional[int] = ..., index: _Optional[_Union[Index, _Mapping]] = ..., num_bytes: _Optional[int] = ..., num_sampled: _Optional[int] = ..., num_questions: _Optional[int] = ..., candidates: _Optional[_Iterable[_Union[AdviseIndexResponse.Candidate, _Mapping]]] = ..., recommended: _Optional[str] = ..., reason: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...

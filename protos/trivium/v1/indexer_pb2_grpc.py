@@ -95,6 +95,11 @@ class IndexerServiceStub:
                 request_serializer=trivium_dot_v1_dot_indexer__pb2.VerifyCollectionRequest.SerializeToString,
                 response_deserializer=trivium_dot_v1_dot_indexer__pb2.VerifyCollectionResponse.FromString,
                 _registered_method=True)
+        self.AdviseIndex = channel.unary_unary(
+                '/trivium.v1.IndexerService/AdviseIndex',
+                request_serializer=trivium_dot_v1_dot_indexer__pb2.AdviseIndexRequest.SerializeToString,
+                response_deserializer=trivium_dot_v1_dot_indexer__pb2.AdviseIndexResponse.FromString,
+                _registered_method=True)
 
 
 class IndexerServiceServicer:
@@ -174,7 +179,9 @@ class IndexerServiceServicer:
 
         Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo:
         `NOTHING_STORED` (no document was ever stored), `ENCODER_MISMATCH` (stored documents were made by another
-        encoder or splitter: ingest them again), `READ_ONLY` (the indexer may not write its collections).
+        encoder or splitter: ingest them again), `TOO_FEW_PASSAGES` (the collection's index is trained on more than are
+        stored: metadata `needed` and `found`; what was published stays), `INDEX_UNSUITED` (its factory string does not
+        suit this encoder's dimension), `READ_ONLY` (the indexer may not write its collections).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -245,6 +252,18 @@ class IndexerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AdviseIndex(self, request, context):
+        """AdviseIndex measures index kinds on a sample of the stored vectors and says which one to use. It takes up to
+        a minute or two of the indexer's cores. Once begun it goes on when its caller leaves, and callers that come
+        meanwhile share it. Reads only; safe to repeat: the sample is the same as long as the documents are.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection), FAILED_PRECONDITION with ErrorInfo `ENCODER_MISMATCH`
+        (stored documents were made by another encoder or splitter: ingest them again).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IndexerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -307,6 +326,11 @@ def add_IndexerServiceServicer_to_server(servicer, server):
                     servicer.VerifyCollection,
                     request_deserializer=trivium_dot_v1_dot_indexer__pb2.VerifyCollectionRequest.FromString,
                     response_serializer=trivium_dot_v1_dot_indexer__pb2.VerifyCollectionResponse.SerializeToString,
+            ),
+            'AdviseIndex': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdviseIndex,
+                    request_deserializer=trivium_dot_v1_dot_indexer__pb2.AdviseIndexRequest.FromString,
+                    response_serializer=trivium_dot_v1_dot_indexer__pb2.AdviseIndexResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -634,6 +658,33 @@ class IndexerService:
             '/trivium.v1.IndexerService/VerifyCollection',
             trivium_dot_v1_dot_indexer__pb2.VerifyCollectionRequest.SerializeToString,
             trivium_dot_v1_dot_indexer__pb2.VerifyCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdviseIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivium.v1.IndexerService/AdviseIndex',
+            trivium_dot_v1_dot_indexer__pb2.AdviseIndexRequest.SerializeToString,
+            trivium_dot_v1_dot_indexer__pb2.AdviseIndexResponse.FromString,
             options,
             channel_credentials,
             insecure,

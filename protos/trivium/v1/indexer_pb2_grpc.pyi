@@ -82,7 +82,9 @@ class IndexerServiceStub:
 
     Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo:
     `NOTHING_STORED` (no document was ever stored), `ENCODER_MISMATCH` (stored documents were made by another
-    encoder or splitter: ingest them again), `READ_ONLY` (the indexer may not write its collections).
+    encoder or splitter: ingest them again), `TOO_FEW_PASSAGES` (the collection's index is trained on more than are
+    stored: metadata `needed` and `found`; what was published stays), `INDEX_UNSUITED` (its factory string does not
+    suit this encoder's dimension), `READ_ONLY` (the indexer may not write its collections).
     """
     DeleteDocuments: _grpc.UnaryUnaryMultiCallable[_indexer_pb2.DeleteDocumentsRequest, _indexer_pb2.DeleteDocumentsResponse]
     """DeleteDocuments deletes documents by id or by their metadata. After the reply ListDocuments lists them no more,
@@ -128,6 +130,14 @@ class IndexerServiceStub:
     meanwhile share it. Reads only; safe to repeat.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection).
+    """
+    AdviseIndex: _grpc.UnaryUnaryMultiCallable[_indexer_pb2.AdviseIndexRequest, _indexer_pb2.AdviseIndexResponse]
+    """AdviseIndex measures index kinds on a sample of the stored vectors and says which one to use. It takes up to
+    a minute or two of the indexer's cores. Once begun it goes on when its caller leaves, and callers that come
+    meanwhile share it. Reads only; safe to repeat: the sample is the same as long as the documents are.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection), FAILED_PRECONDITION with ErrorInfo `ENCODER_MISMATCH`
+    (stored documents were made by another encoder or splitter: ingest them again).
     """
 
 @_typing.type_check_only
@@ -184,7 +194,9 @@ class IndexerServiceAsyncStub(IndexerServiceStub):
 
     Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo:
     `NOTHING_STORED` (no document was ever stored), `ENCODER_MISMATCH` (stored documents were made by another
-    encoder or splitter: ingest them again), `READ_ONLY` (the indexer may not write its collections).
+    encoder or splitter: ingest them again), `TOO_FEW_PASSAGES` (the collection's index is trained on more than are
+    stored: metadata `needed` and `found`; what was published stays), `INDEX_UNSUITED` (its factory string does not
+    suit this encoder's dimension), `READ_ONLY` (the indexer may not write its collections).
     """
     DeleteDocuments: _aio.UnaryUnaryMultiCallable[_indexer_pb2.DeleteDocumentsRequest, _indexer_pb2.DeleteDocumentsResponse]  # type: ignore[assignment]
     """DeleteDocuments deletes documents by id or by their metadata. After the reply ListDocuments lists them no more,
@@ -230,6 +242,14 @@ class IndexerServiceAsyncStub(IndexerServiceStub):
     meanwhile share it. Reads only; safe to repeat.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection).
+    """
+    AdviseIndex: _aio.UnaryUnaryMultiCallable[_indexer_pb2.AdviseIndexRequest, _indexer_pb2.AdviseIndexResponse]  # type: ignore[assignment]
+    """AdviseIndex measures index kinds on a sample of the stored vectors and says which one to use. It takes up to
+    a minute or two of the indexer's cores. Once begun it goes on when its caller leaves, and callers that come
+    meanwhile share it. Reads only; safe to repeat: the sample is the same as long as the documents are.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection), FAILED_PRECONDITION with ErrorInfo `ENCODER_MISMATCH`
+    (stored documents were made by another encoder or splitter: ingest them again).
     """
 
 class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -325,7 +345,9 @@ class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo:
         `NOTHING_STORED` (no document was ever stored), `ENCODER_MISMATCH` (stored documents were made by another
-        encoder or splitter: ingest them again), `READ_ONLY` (the indexer may not write its collections).
+        encoder or splitter: ingest them again), `TOO_FEW_PASSAGES` (the collection's index is trained on more than are
+        stored: metadata `needed` and `found`; what was published stays), `INDEX_UNSUITED` (its factory string does not
+        suit this encoder's dimension), `READ_ONLY` (the indexer may not write its collections).
         """
 
     @_abc_1.abstractmethod
@@ -401,6 +423,20 @@ class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
         meanwhile share it. Reads only; safe to repeat.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection).
+        """
+
+    @_abc_1.abstractmethod
+    def AdviseIndex(
+        self,
+        request: _indexer_pb2.AdviseIndexRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_indexer_pb2.AdviseIndexResponse, _abc.Awaitable[_indexer_pb2.AdviseIndexResponse]]:
+        """AdviseIndex measures index kinds on a sample of the stored vectors and says which one to use. It takes up to
+        a minute or two of the indexer's cores. Once begun it goes on when its caller leaves, and callers that come
+        meanwhile share it. Reads only; safe to repeat: the sample is the same as long as the documents are.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection), FAILED_PRECONDITION with ErrorInfo `ENCODER_MISMATCH`
+        (stored documents were made by another encoder or splitter: ingest them again).
         """
 
 def add_IndexerServiceServicer_to_server(servicer: IndexerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -44,7 +44,7 @@ class FusionWeights(_message.Message):
     def __init__(self, dense_weight: _Optional[float] = ..., bm25_weight: _Optional[float] = ..., rrf_k: _Optional[int] = ...) -> None: ...
 
 class RetrieveRequest(_message.Message):
-    __slots__ = ("question", "collection", "mode", "top_k", "fusion", "min_index_version", "explain", "passage_id", "filter")
+    __slots__ = ("question", "collection", "mode", "top_k", "fusion", "min_index_version", "explain", "passage_id", "nprobe", "ef_search", "filter")
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +53,8 @@ class RetrieveRequest(_message.Message):
     MIN_INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     PASSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    NPROBE_FIELD_NUMBER: _ClassVar[int]
+    EF_SEARCH_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     question: str
     collection: str
@@ -62,8 +64,10 @@ class RetrieveRequest(_message.Message):
     min_index_version: int
     explain: bool
     passage_id: str
+    nprobe: int
+    ef_search: int
     filter: _metadata_pb2.Filter
-    def __init__(self, question: _Optional[str] = ..., collection: _Optional[str] = ..., mode: _Optional[_Union[RetrievalMode, str]] = ..., top_k: _Optional[int] = ..., fusion: _Optional[_Union[FusionWeights, _Mapping]] = ..., min_index_version: _Optional[int] = ..., explain: _Optional[bool] = ..., passage_id: _Optional[str] = ..., filter: _Optional[_Union[_metadata_pb2.Filter, _Mapping]] = ...) -> None: ...
+    def __init__(self, question: _Optional[str] = ..., collection: _Optional[str] = ..., mode: _Optional[_Union[RetrievalMode, str]] = ..., top_k: _Optional[int] = ..., fusion: _Optional[_Union[FusionWeights, _Mapping]] = ..., min_index_version: _Optional[int] = ..., explain: _Optional[bool] = ..., passage_id: _Optional[str] = ..., nprobe: _Optional[int] = ..., ef_search: _Optional[int] = ..., filter: _Optional[_Union[_metadata_pb2.Filter, _Mapping]] = ...) -> None: ...
 
 class PassageStanding(_message.Message):
     __slots__ = ("passage", "scores", "limit", "needed_top_k", "is_filtered_out")

@@ -11,6 +11,7 @@ from chassis.executor import SingleThread
 from services.retriever import durable
 from services.retriever.analyzer import Analyzer
 from services.retriever.collection import Collection, Settings, UnknownFormat, directories
+from services.retriever.index_kind import FLAT, IndexKind
 from services.retriever.indexer.concurrency import Undertakings
 from services.retriever.indexer.lock import WriterLock
 from services.retriever.indexer.log import CorruptLog
@@ -50,23 +51,31 @@ class Library:
             self._lock.release()
             raise _unwritable(collections_path, error) from error
 
+    @property
+    def dimension(self) -> int:
+        """Of the vectors that are written here."""
+        return self._recipe.dimension
+
     def writer(self, name: str) -> CollectionWriter | None:
         return self._writer_by_name.get(name)
 
     def names(self) -> list[str]:
         return sorted(self._writer_by_name)
 
-    async def create(self, name: str, analyzer: Analyzer, fields: Fields = NO_FIELDS) -> CollectionWriter:
+    async def create(
+        self, name: str, analyzer: Analyzer, fields: Fields = NO_FIELDS, kind: IndexKind = FLAT
+    ) -> CollectionWriter:
         """The collection of that name, made if it was not there. Raises OSError.
 
         A caller that leaves does not stop it.
         """
-        return await asyncio.shield(self._undertakings.begin(self._create(name, analyzer, fields)))
+        settings = Settings(analyzer, datetime.now(UTC), fields, kind)
+        return await asyncio.shield(self._undertakings.begin(self._create(name, settings)))
 
-    async def _create(self, name: str, analyzer: Analyzer, fields: Fields) -> CollectionWriter:
+    async def _create(self, name: str, settings: Settings) -> CollectionWriter:
         async with self._changing:
             if name not in self._writer_by_name:
-                self._writer_by_name[name] = await asyncio.to_thread(self._create_blocking, name, analyzer, fields)
+                self._writer_by_name[name] = await asyncio.to_thread(self._create_blocking, name, settings)
         return self._writer_by_name[name]
 
     async def delete(self, name: str) -> None:
@@ -97,9 +106,9 @@ class Library:
         self._log_thread.close()
         self._lock.release()
 
-    def _create_blocking(self, name: str, analyzer: Analyzer, fields: Fields) -> CollectionWriter:
+    def _create_blocking(self, name: str, settings: Settings) -> CollectionWriter:
         collection = Collection.named(self._collections_path, name)
-        collection.create(Settings(analyzer, datetime.now(UTC), fields))
+        collection.create(settings)
         return self._open_blocking(collection)
 
     def _open_blocking(self, collection: Collection) -> CollectionWriter:

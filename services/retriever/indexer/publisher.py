@@ -7,7 +7,7 @@ import importlib.metadata
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,14 +16,13 @@ import faiss
 import numpy as np
 
 from services.retriever import dense, durable, failpoint, manifest, sparse
-from services.retriever.analyzer import Analyzer
-from services.retriever.collection import Collection, CorruptPointer, Pointer
+from services.retriever.collection import Collection, CorruptPointer, Pointer, Settings
 from services.retriever.columns import Columns, ColumnsBuilder
-from services.retriever.dense import FACTORY, METRIC, DenseIndex
+from services.retriever.dense import DenseIndex, Vectors
 from services.retriever.fingerprint import Fingerprint
+from services.retriever.index_kind import TooFewPassages
 from services.retriever.indexer.log import Log
-from services.retriever.manifest import Manifest
-from services.retriever.metadata import NO_FIELDS, Fields
+from services.retriever.manifest import CorruptVersion, Manifest, UnreadableIndex
 from services.retriever.passage import Passage
 from services.retriever.record import Location, Upsert
 from services.retriever.version import COLUMNS_DIRECTORY, DENSE_FILE, SPARSE_DIRECTORY
@@ -42,27 +41,32 @@ class Recipe:
 
 def publish(
     collection: Collection,
-    analyzer: Analyzer,
+    settings: Settings,
     log: Log,
     locations: Sequence[Location],
     log_end: int,
     recipe: Recipe,
     like: Manifest | None = None,
-    fields: Fields = NO_FIELDS,
 ) -> Manifest:
     """Write beside, bring to disk, verify, flip. Rows follow `locations`. Blocks.
 
     `like` is a version of the same documents. Its files are linked where they are those that would be written.
-    Whenever it is killed, the version published before stays published and readable. Raises OSError.
+    Whenever it is killed, the version published before stays published and readable.
+
+    Raises TooFewPassages, InvalidIndexKind, OSError.
     """
     index_version = _next_version(collection)
     target = collection.version_path(index_version)
     beside = durable.partial(target)
     try:
-        if like and _is_made_by(like, recipe) and _link(collection.version_path(like.index_version), beside, like):
+        if (
+            like
+            and _is_made_by(like, settings, recipe)
+            and _link(collection.version_path(like.index_version), beside, like)
+        ):
             described = replace(like, index_version=index_version, created_at=datetime.now(UTC), log_end=log_end)
         else:
-            described = _write(beside, index_version, analyzer, log, locations, log_end, recipe, fields)
+            described = _write(beside, index_version, collection, settings, log, locations, log_end, recipe)
         failpoint.reach("publish.written")
         data = described.to_json()
         (beside / manifest.NAME).write_bytes(data)
@@ -102,29 +106,29 @@ def _pointed_at(collection: Collection) -> int:
 def _write(
     directory: Path,
     index_version: int,
-    analyzer: Analyzer,
+    collection: Collection,
+    settings: Settings,
     log: Log,
     locations: Sequence[Location],
     log_end: int,
     recipe: Recipe,
-    fields: Fields,
 ) -> Manifest:
     (directory / SPARSE_DIRECTORY).mkdir(parents=True)
-    columns = ColumnsBuilder(fields)
-    num_passages = sparse.write(directory / SPARSE_DIRECTORY, columns.noting(_passages(log, locations)), analyzer)
+    columns = ColumnsBuilder(settings.fields)
+    passages = columns.noting(_passages(log, locations))
+    num_passages = sparse.write(directory / SPARSE_DIRECTORY, passages, settings.analyzer)
     columns.build().write(directory / COLUMNS_DIRECTORY)
     failpoint.reach("publish.sparse_written")
-    vectors = (record.vectors for record in _records(log, locations))
-    dense.write(directory / DENSE_FILE, vectors, recipe.dimension)
+    _write_dense(directory / DENSE_FILE, collection, settings, _Vectors(log, locations), recipe)
     return Manifest(
         index_version=index_version,
         created_at=datetime.now(UTC),
         num_documents=len(locations),
         num_passages=num_passages,
         dimension=recipe.dimension,
-        metric=METRIC,
-        index_factory=FACTORY,
-        analyzer=analyzer,
+        metric=settings.kind.metric.value,
+        index_factory=settings.kind.factory,
+        analyzer=settings.analyzer,
         encoder=recipe.encoder,
         splitter=recipe.splitter,
         log_end=log_end,
@@ -133,9 +137,40 @@ def _write(
     )
 
 
-def _is_made_by(version: Manifest, recipe: Recipe) -> bool:
+def _write_dense(
+    path: Path, collection: Collection, settings: Settings, vectors: Iterable[Vectors], recipe: Recipe
+) -> None:
+    """Deletions must always reach the index: one that shrank below what its kind is trained on keeps what the
+    published version had learnt."""
+    try:
+        dense.write(path, vectors, recipe.dimension, settings.kind)
+    except TooFewPassages:
+        published = _published_index(collection, settings, recipe)
+        if published is None:
+            raise
+        dense.write(path, vectors, recipe.dimension, settings.kind, published)
+
+
+def _published_index(collection: Collection, settings: Settings, recipe: Recipe) -> DenseIndex | None:
+    """The published version's, of this kind and of vectors like these; None when there is none."""
+    try:
+        pointer = collection.pointer()
+        if pointer is None:
+            return None
+        directory = collection.version_path(pointer.index_version)
+        described = manifest.read(directory, pointer.manifest_sha256)
+        if described.kind != settings.kind or described.encoder != recipe.encoder:
+            return None
+        manifest.verify(directory, described)
+        return DenseIndex.read(directory / DENSE_FILE, described.dimension, described.num_passages, described.kind)
+    except (CorruptPointer, CorruptVersion, UnreadableIndex):
+        return None
+
+
+def _is_made_by(version: Manifest, settings: Settings, recipe: Recipe) -> bool:
     made_by = (Recipe(version.encoder, version.splitter, version.dimension), version.index_factory, version.metric)
-    return made_by == (recipe, FACTORY, METRIC) and version.library_versions == _library_versions()
+    wanted = (recipe, settings.kind.factory, settings.kind.metric.value)
+    return made_by == wanted and version.library_versions == _library_versions()
 
 
 def _link(source: Path, directory: Path, described: Manifest) -> bool:
@@ -155,12 +190,23 @@ def _link(source: Path, directory: Path, described: Manifest) -> bool:
 def _verify(directory: Path, described: Manifest) -> None:
     """What readers will check, checked before they see it."""
     manifest.verify(directory, described)
-    DenseIndex(directory / DENSE_FILE, described.dimension, described.num_passages)
+    DenseIndex.read(directory / DENSE_FILE, described.dimension, described.num_passages, described.kind)
     Columns.open(directory / COLUMNS_DIRECTORY, described.num_passages)
 
 
 def _records(log: Log, locations: Sequence[Location]) -> Iterator[Upsert]:
     return (log.read(location) for location in locations)
+
+
+class _Vectors:
+    """Each document's, from the log; as often as they are wanted."""
+
+    def __init__(self, log: Log, locations: Sequence[Location]) -> None:
+        self._log = log
+        self._locations = locations
+
+    def __iter__(self) -> Iterator[Vectors]:
+        return (record.vectors for record in _records(self._log, self._locations))
 
 
 def _passages(log: Log, locations: Sequence[Location]) -> Iterator[Passage]:

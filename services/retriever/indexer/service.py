@@ -16,11 +16,13 @@ import grpc
 from chassis.batcher import Batcher
 from chassis.errors import AlreadyExists, FailedPrecondition, InvalidRequest, NotFound, TriviumError
 from chassis.runtime import Runtime
-from chassis.validation import require_between
+from chassis.validation import require_between, require_enum
 from services.retriever.analyzer import LANGUAGES, Analyzer
 from services.retriever.collection import DEFAULT_NAME, NAME, NAME_RULE, CorruptPointer
 from services.retriever.encoder import Encoded, Text
 from services.retriever.filter import Filter, check
+from services.retriever.index_kind import FLAT, IndexKind, InvalidIndexKind, Metric, TooFewPassages
+from services.retriever.indexer.advice import Advice
 from services.retriever.indexer.concurrency import map_as_finished
 from services.retriever.indexer.config import IndexerConfig
 from services.retriever.indexer.disk import disk_errors
@@ -54,6 +56,15 @@ NUMBER_BY_OUTCOME = {
     Outcome.CREATED: indexer_pb2.UPSERT_OUTCOME_CREATED,
     Outcome.UPDATED: indexer_pb2.UPSERT_OUTCOME_UPDATED,
     Outcome.UNCHANGED: indexer_pb2.UPSERT_OUTCOME_UNCHANGED,
+}
+
+NUMBER_BY_METRIC = {
+    Metric.INNER_PRODUCT: indexer_pb2.DISTANCE_METRIC_INNER_PRODUCT,
+    Metric.COSINE: indexer_pb2.DISTANCE_METRIC_COSINE,
+}
+METRIC_BY_NUMBER = {
+    indexer_pb2.DISTANCE_METRIC_UNSPECIFIED: Metric.INNER_PRODUCT,
+    **{number: metric for metric, number in NUMBER_BY_METRIC.items()},
 }
 
 
@@ -112,12 +123,14 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
     ) -> indexer_pb2.CreateCollectionResponse:
         _require_name("name", request.name)
         analyzer = _analyzer(request.analyzer)
+        kind = self._kind(request.index)
         assert self._library is not None
         with field_at_fault():
             fields = read_fields(request.fields)
         with disk_errors():
-            writer = await self._library.create(request.name, analyzer, fields)
-        if (writer.settings.analyzer, writer.settings.fields) != (analyzer, fields):
+            writer = await self._library.create(request.name, analyzer, fields, kind)
+        is_same_kind = writer.settings.kind == kind or not request.HasField("index")
+        if (writer.settings.analyzer, writer.settings.fields) != (analyzer, fields) or not is_same_kind:
             raise AlreadyExists("collection", request.name)
         return indexer_pb2.CreateCollectionResponse(collection=_describe(writer))
 
@@ -270,6 +283,25 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
             )
         return response
 
+    async def AdviseIndex(
+        self,
+        request: indexer_pb2.AdviseIndexRequest,
+        context: grpc.aio.ServicerContext[indexer_pb2.AdviseIndexRequest, indexer_pb2.AdviseIndexResponse],
+    ) -> indexer_pb2.AdviseIndexResponse:
+        writer = self._writer("collection", request.collection)
+        with _writing(writer.collection.name):
+            return _advice(await writer.advise())
+
+    def _kind(self, index: indexer_pb2.Index) -> IndexKind:
+        require_enum("index.metric", index.metric, indexer_pb2.DistanceMetric)
+        try:
+            kind = IndexKind.parse(index.factory or FLAT.factory, METRIC_BY_NUMBER[index.metric])
+            assert self._library is not None
+            kind.require_suited(self._library.dimension)
+        except InvalidIndexKind as error:
+            raise InvalidRequest("index.factory", str(error)) from None
+        return kind
+
     async def _arrivals(self, requests: AsyncIterator[indexer_pb2.UpsertDocumentsRequest]) -> AsyncIterator[_Arrival]:
         writer: CollectionWriter | None = None
         async for request in requests:
@@ -322,6 +354,12 @@ def _writing(name: str) -> Iterator[None]:
         raise FailedPrecondition("NOTHING_STORED", "the collection holds no document yet") from None
     except MadeByAnother as error:
         raise FailedPrecondition("ENCODER_MISMATCH", str(error)) from None
+    except TooFewPassages as error:
+        raise FailedPrecondition(
+            "TOO_FEW_PASSAGES", str(error), needed=str(error.needed), found=str(error.found), factory=error.factory
+        ) from None
+    except InvalidIndexKind as error:
+        raise FailedPrecondition("INDEX_UNSUITED", str(error)) from None
     except NoSuchVersion as error:
         raise NotFound("version", str(error)) from None
     except VersionIsPublished:
@@ -408,6 +446,35 @@ def _describe(writer: CollectionWriter) -> indexer_pb2.Collection:
         num_unpublished_documents=writer.num_unpublished,
         created_at=writer.settings.created_at,
         fields=write_fields(writer.settings.fields),
+        index=_index(writer.settings.kind),
+    )
+
+
+def _index(kind: IndexKind) -> indexer_pb2.Index:
+    return indexer_pb2.Index(factory=kind.factory, metric=NUMBER_BY_METRIC[kind.metric])
+
+
+def _advice(advice: Advice) -> indexer_pb2.AdviseIndexResponse:
+    return indexer_pb2.AdviseIndexResponse(
+        num_passages=advice.num_passages,
+        dimension=advice.dimension,
+        index=_index(advice.kind),
+        num_bytes=advice.num_bytes,
+        num_sampled=advice.num_sampled,
+        num_questions=advice.num_questions,
+        candidates=[
+            indexer_pb2.AdviseIndexResponse.Candidate(
+                factory=one.kind.factory,
+                num_bytes=one.num_bytes,
+                recall=one.recall,
+                search_ms=one.search_ms,
+                num_needed_passages=one.kind.num_needed,
+            )
+            for one in advice.candidates
+        ],
+        recommended=advice.recommended.factory,
+        reason=advice.reason,
+        warnings=advice.warnings,
     )
 
 

@@ -9,12 +9,16 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from chassis.executor import SingleThread
 from services.retriever import durable, fingerprint, manifest
 from services.retriever.collection import Collection, CorruptPointer
 from services.retriever.columns import Columns
+from services.retriever.dense import Vectors
 from services.retriever.filter import Filter, select
-from services.retriever.indexer import versions
+from services.retriever.indexer import advice, versions
+from services.retriever.indexer.advice import Advice
 from services.retriever.indexer.concurrency import Output, Turns, Undertakings
 from services.retriever.indexer.documents import Documents, Stored
 from services.retriever.indexer.log import Log
@@ -90,6 +94,7 @@ class CollectionWriter:
         self._publishing = asyncio.Lock()
         self._next_publication: asyncio.Task[Manifest] | None = None
         self._verifying: asyncio.Task[Verification] | None = None
+        self._advising: asyncio.Task[Advice] | None = None
         self._is_closing = False
         self._is_closed = False
         self._num_live = 0
@@ -148,7 +153,7 @@ class CollectionWriter:
 
         A caller that leaves does not stop it. Those that come while one is written share the next.
 
-        Raises NothingStored, MadeByAnother, OSError.
+        Raises NothingStored, MadeByAnother, TooFewPassages, InvalidIndexKind, OSError.
         """
         if self._next_publication is None:
             self._next_publication = self._undertake(self._publish())
@@ -174,8 +179,8 @@ class CollectionWriter:
 
         What was stored since stays in the log, unseen. A caller that leaves does not stop it.
 
-        Raises NoSuchVersion, CorruptVersion, MadeByAnother: then nothing has changed. Raises OSError: then it may be
-        in the log, and the next publication carries it out.
+        Raises NoSuchVersion, CorruptVersion, MadeByAnother: then nothing has changed. Raises TooFewPassages, OSError:
+        then it may be in the log, and the next publication carries it out.
         """
         return await asyncio.shield(self._undertake(self._roll_back(index_version)))
 
@@ -205,6 +210,12 @@ class CollectionWriter:
         if self._verifying is None:
             self._verifying = self._undertake(self._verify())
         return await asyncio.shield(self._verifying)
+
+    async def advise(self) -> Advice:
+        """Which index kind suits what is stored. Callers share the one that runs. Raises MadeByAnother, OSError."""
+        if self._advising is None:
+            self._advising = self._undertake(self._advise())
+        return await asyncio.shield(self._advising)
 
     async def delete_versions(self, index_versions: Iterable[int]) -> None:
         """Delete the files of versions. A caller that leaves does not stop it.
@@ -327,6 +338,24 @@ class CollectionWriter:
         finally:
             self._verifying = None
 
+    async def _advise(self) -> Advice:
+        try:
+            async with self._publishing:  # which overwrites what was deleted
+                stored = self._documents.now()
+                self._require_made_here(stored)
+                num_passages = sum(one.num_passages for one in stored.values())
+                sample = await asyncio.to_thread(self._sample_blocking, stored)
+            dimension, kind = self._recipe.dimension, self.settings.kind
+            return await asyncio.to_thread(advice.advise, sample, num_passages, dimension, kind)
+        finally:
+            self._advising = None
+
+    def _sample_blocking(self, stored: Mapping[str, Stored]) -> Vectors:
+        locations = advice.draw_documents(stored)
+        vectors = [np.empty((0, self._recipe.dimension), np.float32)]
+        vectors += [self._log.read(location).vectors for location in locations]
+        return np.concatenate(vectors)[: advice.SAMPLE]
+
     async def _delete_versions(self, index_versions: Iterable[int]) -> None:
         async with self._publishing:
             for index_version in index_versions:
@@ -373,8 +402,7 @@ class CollectionWriter:
         if published and self._is_as_would_be(published, log_end) and _is_whole(self.collection, published):
             return published
         locations = [stored[document_id].location for document_id in sorted(stored)]
-        analyzer, fields = self.settings.analyzer, self.settings.fields
-        return publish(self.collection, analyzer, self._log, locations, log_end, self._recipe, like, fields)
+        return publish(self.collection, self.settings, self._log, locations, log_end, self._recipe, like)
 
     def _require_made_here(self, stored: Mapping[str, Stored]) -> None:
         if others := sum(one.made_by != self.made_by for one in stored.values()):
