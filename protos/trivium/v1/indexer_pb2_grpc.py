@@ -141,9 +141,10 @@ class IndexerServiceServicer:
         and gets exactly one response, in the order in which documents are finished, not sent. A rejected
         document ends nothing: the rest go on. Stored documents are searched from the next published version on.
 
-        Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection),
-        RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
-        collections).
+        Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection, or one has
+        both or `check_only` without `encoded`),
+        RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo: `READ_ONLY` (the indexer may not write its
+        collections), `ENCODER_MISMATCH` (an `encoded.made_by` is not this indexer's).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -62,9 +62,10 @@ class IndexerServiceStub:
     and gets exactly one response, in the order in which documents are finished, not sent. A rejected
     document ends nothing: the rest go on. Stored documents are searched from the next published version on.
 
-    Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection),
-    RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
-    collections).
+    Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection, or one has
+    both or `check_only` without `encoded`),
+    RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo: `READ_ONLY` (the indexer may not write its
+    collections), `ENCODER_MISMATCH` (an `encoded.made_by` is not this indexer's).
     """
     PublishVersion: _grpc.UnaryUnaryMultiCallable[_indexer_pb2.PublishVersionRequest, _indexer_pb2.PublishVersionResponse]
     """PublishVersion makes one immutable version of everything stored so far and lets the retrievers follow.
@@ -154,9 +155,10 @@ class IndexerServiceAsyncStub(IndexerServiceStub):
     and gets exactly one response, in the order in which documents are finished, not sent. A rejected
     document ends nothing: the rest go on. Stored documents are searched from the next published version on.
 
-    Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection),
-    RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
-    collections).
+    Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection, or one has
+    both or `check_only` without `encoded`),
+    RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo: `READ_ONLY` (the indexer may not write its
+    collections), `ENCODER_MISMATCH` (an `encoded.made_by` is not this indexer's).
     """
     PublishVersion: _aio.UnaryUnaryMultiCallable[_indexer_pb2.PublishVersionRequest, _indexer_pb2.PublishVersionResponse]  # type: ignore[assignment]
     """PublishVersion makes one immutable version of everything stored so far and lets the retrievers follow.
@@ -273,9 +275,10 @@ class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
         and gets exactly one response, in the order in which documents are finished, not sent. A rejected
         document ends nothing: the rest go on. Stored documents are searched from the next published version on.
 
-        Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection),
-        RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
-        collections).
+        Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection, or one has
+        both or `check_only` without `encoded`),
+        RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo: `READ_ONLY` (the indexer may not write its
+        collections), `ENCODER_MISMATCH` (an `encoded.made_by` is not this indexer's).
         """
 
     @_abc_1.abstractmethod

@@ -19,7 +19,7 @@ from services.retriever import dense, durable, failpoint, manifest, sparse
 from services.retriever.analyzer import Analyzer
 from services.retriever.collection import Collection, CorruptPointer, Pointer
 from services.retriever.dense import FACTORY, METRIC, DenseIndex
-from services.retriever.fingerprint import Fingerprint
+from services.retriever.fingerprint import Fingerprint, digest
 from services.retriever.indexer.log import Location, Log, Upsert
 from services.retriever.manifest import Manifest
 from services.retriever.passage import Passage
@@ -35,6 +35,17 @@ class Recipe:
     encoder: Fingerprint
     splitter: Fingerprint
     dimension: int
+
+    @property
+    def made_by(self) -> str:
+        """Digest of both."""
+        return digest({**self.encoder, **self.splitter})
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What both are, in one: `encoder.weights`, `splitter.max_tokens` …"""
+        of_encoder = {f"encoder.{name}": value for name, value in self.encoder.items()}
+        return {**of_encoder, **{f"splitter.{name}": value for name, value in self.splitter.items()}}
 
 
 def publish(
