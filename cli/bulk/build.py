@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
-from cli.bulk.failure import BulkFailed
+from cli.bulk.failure import disk_errors
 from cli.bulk.progress import Stages, stages_shown
 from cli.bulk.shards import SHARD_CHARACTERS, Shard, read_encoded, unfinished, write_documents, write_plan
 from cli.bulk.torchrun import Encoding, encode
@@ -51,7 +50,7 @@ class Built:
 
 def build(target: Upload, paths: Sequence[Path], options: ReadOptions, how: BuildOptions, as_json: bool) -> bool:
     """Encode, store and publish the documents under `paths`. True when nothing was rejected."""
-    with stages_shown() as stages, _disk_errors(how.folder):
+    with stages_shown() as stages, disk_errors(how.folder):
         built = build_readings(target, read_all(paths, options), count_files(paths), how, stages)
     if as_json:
         print(json.dumps(to_dict(built), ensure_ascii=False))
@@ -60,14 +59,6 @@ def build(target: Upload, paths: Sequence[Path], options: ReadOptions, how: Buil
         show(built.summary, console)
         console.print(_line(built), soft_wrap=True, highlight=False)
     return not built.summary.rejections
-
-
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BulkFailed("WORK_DIR", f"{error.filename or folder}: {error.strerror or error}") from error
 
 
 def build_readings(

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,42 +16,14 @@ import pytest
 from numpy.typing import NDArray
 
 from cli.bulk.shards import write_documents, write_plan
-from cli.system import System, clean_environment
-from services.retriever.collection import Collection
-from services.retriever.indexer.log import Log, Upsert
+from cli.system import clean_environment
 from tests.installation import ROOT, run_cli
+from tests.system.conftest import SmallIndexer
 from tests.unit.seeded_encoders import write_sentence_encoder
 from tests.waiting import wait_until
 from trivium.v1 import indexer_pb2
 
-ONE_INDEXER = dict.fromkeys(("gateway", "retriever", "reranker", "generator"), 0)
 WORDS = ["heron", "frog", "reed", "pond", "mud", "water", "night", "bird", "wing", "leg"]
-
-
-@dataclass(frozen=True)
-class Indexer:
-    address: str
-    collections_path: Path
-    environment: dict[str, str]
-
-    def documents(self, collection: str) -> dict[str, Upsert]:
-        """What its log holds, by id. Read beside the indexer, which is idle."""
-        records: dict[str, Upsert] = {}
-        log = Log(Collection.named(self.collections_path, collection).log_path, lambda location, record: None)
-        log.scan(log.end, lambda location, record: records.update({record.document_id: record}))  # type: ignore[union-attr, dict-item]
-        log.close()
-        return records
-
-
-@pytest.fixture(scope="module")
-def indexer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Indexer]:
-    folder = tmp_path_factory.mktemp("indexer")
-    model = write_sentence_encoder(folder / "model")
-    settings = {"INDEXER_MODEL": str(model), "INDEXER_MAX_PASSAGE_TOKENS": "40", "INDEXER_DTYPE": "float32"}
-    system = System(folder / "collections", replicas=ONE_INDEXER, device="cpu", settings={"indexer": settings})
-    with system.processes() as processes:
-        environment = clean_environment() | settings | {"INDEXER_DEVICE": "cpu"}
-        yield Indexer(processes.address_of("indexer"), folder / "collections", environment)
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +38,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def build(indexer: Indexer, *arguments: str | Path) -> subprocess.Popen[str]:
+def build(small_indexer: SmallIndexer, *arguments: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "cli", "build", *map(str, arguments), "--indexer", indexer.address, "--json"],
-        cwd=ROOT, env=indexer.environment, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "cli", "build", *map(str, arguments), "--indexer", small_indexer.address, "--json"],
+        cwd=ROOT, env=small_indexer.environment, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
@@ -81,30 +52,34 @@ def report(process: subprocess.Popen[str]) -> dict[str, Any]:
     return parsed
 
 
-def test_a_corpus_that_was_built_is_the_one_that_is_ingested(indexer: Indexer, corpus: Path, tmp_path: Path) -> None:
-    built = report(build(indexer, corpus, "--collection", "built", "--work-dir", tmp_path, "--threads", "1"))
+def test_a_corpus_that_was_built_is_the_one_that_is_ingested(
+    small_indexer: SmallIndexer, corpus: Path, tmp_path: Path
+) -> None:
+    built = report(build(small_indexer, corpus, "--collection", "built", "--work-dir", tmp_path, "--threads", "1"))
     assert (built["created"], built["rejected"], built["index_version"]) == (120, 0, 1)
     assert built["num_encoded_passages"] == built["num_published_passages"] > 300
-    run_cli("ingest", str(corpus), "--collection", "ingested", "--indexer", indexer.address)
-    ours, theirs = indexer.documents("built"), indexer.documents("ingested")
+    run_cli("ingest", str(corpus), "--collection", "ingested", "--indexer", small_indexer.address)
+    ours, theirs = small_indexer.documents("built"), small_indexer.documents("ingested")
     assert ours.keys() == theirs.keys()
     for document_id, document in ours.items():
         assert document.passages == theirs[document_id].passages
         assert document.content_hash == theirs[document_id].content_hash
         assert document.made_by == theirs[document_id].made_by
         np.testing.assert_allclose(document.vectors, theirs[document_id].vectors, atol=1e-5)
-    again = json.loads(run_cli("ingest", str(corpus), "--collection", "built", "--indexer", indexer.address, "--json"))
+    again = json.loads(
+        run_cli("ingest", str(corpus), "--collection", "built", "--indexer", small_indexer.address, "--json")
+    )
     assert (again["unchanged"], again["index_version"]) == (120, 1)
 
 
 @pytest.mark.slow
 def test_settings_that_are_not_the_indexers_are_told_before_anything_is_encoded(
-    indexer: Indexer, corpus: Path, tmp_path: Path
+    small_indexer: SmallIndexer, corpus: Path, tmp_path: Path
 ) -> None:
     arguments = ["build", str(corpus), "--collection", "refused", "--work-dir", str(tmp_path)]
     finished = subprocess.run(
-        [sys.executable, "-m", "cli", *arguments, "--indexer", indexer.address],
-        cwd=ROOT, env=indexer.environment | {"INDEXER_MAX_PASSAGE_TOKENS": "32"}, capture_output=True, text=True,
+        [sys.executable, "-m", "cli", *arguments, "--indexer", small_indexer.address],
+        cwd=ROOT, env=small_indexer.environment | {"INDEXER_MAX_PASSAGE_TOKENS": "32"}, capture_output=True, text=True,
     )  # fmt: skip
     assert finished.returncode == 1
     assert "ENCODER_REFUSED" in finished.stderr

@@ -74,6 +74,7 @@ class EncodedShards:
                 file.flush()
                 os.fsync(file.fileno())
             vectors = np.lib.format.open_memmap(beside["npy"], mode="w+", dtype=np.float32, shape=shape)
+            _reserve(beside["npy"])
             fill(vectors)
             vectors.flush()
             del vectors
@@ -93,6 +94,12 @@ class EncodedShards:
 
     def _path(self, shard: str, name: str) -> Path:
         return self._directory / f"{shard}.{name}"
+
+
+def _reserve(path: Path) -> None:
+    """A full disk is an OSError now, and not a signal when the map is written."""
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _sync(path: Path) -> None:
