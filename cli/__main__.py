@@ -154,8 +154,8 @@ def build(
 ) -> None:
     """Store and publish a large corpus: what `ingest` does, encoded by processes of their own under torchrun.
 
-    They need the retriever's image and the indexer's settings (INDEXER_MODEL=…). Broken off, it goes on where it was
-    when it is started again: what is encoded already is not encoded again.
+    They take the indexer's settings (INDEXER_MODEL=…). Broken off, it goes on where it was when it is started again:
+    what is encoded already is not encoded again.
     """
     from cli.bulk.build import BuildOptions, build
     from cli.bulk.torchrun import default_threads

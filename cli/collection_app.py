@@ -55,7 +55,7 @@ def import_index(
     """Take over an index that exists, with its passages, and publish it.
 
     Dimension, metric and count are compared, and the vectors of 64 documents made again, before anything is stored.
-    The FAISS file is opened by a process of its own. That needs the retriever's image.
+    The FAISS file is opened by a process of its own, which needs FAISS.
     """
     from cli.bulk.importing import Source, import_index
     from cli.bulk.passages import Fields

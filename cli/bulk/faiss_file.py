@@ -9,7 +9,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +31,10 @@ class FaissVectors:
 
     def load(self) -> NDArray[np.float32]:
         """A memory map of shape (count, dimension). Raises BulkFailed."""
-        vectors: NDArray[np.float32] = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        try:
+            vectors: NDArray[np.float32] = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except ValueError as error:
+            raise BulkFailed("INDEX_CRASHED", f"the process that opened it left no vectors: {error}") from error
         if vectors.shape != (self.count, self.dimension) or vectors.dtype != np.float32:
             raise BulkFailed("INDEX_UNREADABLE", f"its vectors are of shape {vectors.shape}, not what it says")
         return vectors
@@ -52,22 +54,19 @@ def read_vectors(index: Path, folder: Path) -> FaissVectors:
     )
     if finished.returncode not in (0, REFUSED):
         raise BulkFailed("INDEX_CRASHED", f"{index}: {_end(finished)}; nothing was stored")
-    told = _told(index, finished.stdout)
-    if "refusal" in told:
-        raise BulkFailed("INDEX_UNREADABLE", f"{index}: {told['refusal']}")
-    return FaissVectors(path, str(told["kind"]), int(told["dimension"]), str(told["metric"]), int(told["count"]))
+    try:
+        told = json.loads(finished.stdout.splitlines()[-1])
+        if "refusal" not in told:
+            return FaissVectors(
+                path, str(told["kind"]), int(told["dimension"]), str(told["metric"]), int(told["count"])
+            )
+    except (ValueError, LookupError, TypeError):
+        raise BulkFailed("INDEX_CRASHED", f"{index}: the process that opened it told nothing") from None
+    raise BulkFailed("INDEX_UNREADABLE", f"{index}: {told['refusal']}")
 
 
 def _environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-
-
-def _told(index: Path, output: bytes) -> dict[str, Any]:
-    try:
-        told: dict[str, Any] = json.loads(output.splitlines()[-1])
-    except (ValueError, IndexError):
-        raise BulkFailed("INDEX_CRASHED", f"{index}: the process that opened it told nothing") from None
-    return told
 
 
 def _end(finished: subprocess.CompletedProcess[bytes]) -> str:

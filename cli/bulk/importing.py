@@ -19,6 +19,7 @@ from cli.bulk.passages import Fields, Row, by_document, read_rows
 from cli.bulk.progress import Stages, stages_shown
 from cli.collection import TIMEOUT_S
 from cli.connection import calling, open_channel
+from cli.reading.limits import MAX_MESSAGE_BYTES, MAX_SECTIONS
 from cli.summary import Summary
 from cli.upload import Upload, ensure_collection, publish
 from trivium.v1 import indexer_pb2, indexer_pb2_grpc
@@ -99,6 +100,7 @@ def _count(source: Source, found: FaissVectors, stages: Stages) -> int:
     for rows in by_document(stages.counted(read_rows(source.passages, source.fields))):
         num_documents += 1
         num_rows += len(rows)
+        _require_sendable(rows, found.dimension)
         if not rows[0].is_numbered:
             _require_new(seen, rows[0])
     if num_rows != found.count:
@@ -106,6 +108,15 @@ def _count(source: Source, found: FaissVectors, stages: Stages) -> int:
             "COUNT_MISMATCH", f"{source.passages} holds {num_rows:,} passages, {source.index} {found.count:,} vectors"
         )
     return num_documents
+
+
+def _require_sendable(rows: list[Row], dimension: int) -> None:
+    num_bytes = sum(4 * dimension + 4 * len(row.text) for row in rows)
+    if len(rows) > 1 and (num_bytes > MAX_MESSAGE_BYTES or len(rows) > MAX_SECTIONS):
+        raise BulkFailed(
+            "DOCUMENT_TOO_LARGE",
+            f"{rows[0].document_id}: {len(rows):,} passages of one id do not fit a message; give them several ids",
+        )
 
 
 def _require_new(seen: set[str], row: Row) -> None:
