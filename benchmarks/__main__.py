@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import floors, gateway_cpu, latency, throughput
+from benchmarks import floors, gateway_cpu, knowledge_base, latency, sparse_search, throughput
 from benchmarks.figures import Figure
 from benchmarks.floors import Floors
 from benchmarks.rig import FRONT_CORE, pin, show, this_rig
@@ -21,6 +21,10 @@ BENCHMARKS: dict[str, Callable[[Scale, Floors, str, Path], Figure]] = {
     "peers": throughput.peers,
     "ingest": throughput.ingest,
     "gateway-cpu": gateway_cpu.gateway,
+    "sparse-search": sparse_search.run,
+    "upsert-to-visible": knowledge_base.visible,
+    "live-segment": knowledge_base.live,
+    "growth": knowledge_base.growth,
 }
 
 

@@ -19,8 +19,34 @@ class Scale:
     num_alone: int
     """Calls with nothing else in flight, in each round."""
     gemm_size: int
+    num_passages: int = 0
+    """Synthetic ones, of what needs no model."""
+    live_sizes: tuple[int, ...] = ()
+    """Passages that were stored since a version was published."""
+    sizes: tuple[int, ...] = ()
+    """Passages of collections that grow."""
 
 
-FULL = Scale(rounds=5, load_s=6.0, num_questions=600, num_texts=2_000, num_alone=60, gemm_size=1_024)
-TINY = Scale(rounds=1, load_s=2.0, num_questions=16, num_texts=16, num_alone=3, gemm_size=64)
+FULL = Scale(
+    rounds=5,
+    load_s=6.0,
+    num_questions=600,
+    num_texts=2_000,
+    num_alone=60,
+    gemm_size=1_024,
+    num_passages=100_000,
+    live_sizes=(1_000, 10_000),
+    sizes=(10_000, 100_000, 1_000_000),
+)
+TINY = Scale(
+    rounds=1,
+    load_s=2.0,
+    num_questions=16,
+    num_texts=16,
+    num_alone=3,
+    gemm_size=64,
+    num_passages=2_000,
+    live_sizes=(10, 100),
+    sizes=(100, 1_000),
+)
 """Runs every line in seconds; its figures mean nothing."""

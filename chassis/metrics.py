@@ -60,6 +60,16 @@ class Metrics:
         return Gauge("trivium_index_version", "Version being served.", ["collection"], registry=self.registry)
 
     @cached_property
+    def live_passages(self) -> Gauge:
+        """Labels: collection."""
+        return Gauge(
+            "trivium_live_passages",
+            "Passages that were stored since the version being served and are searched beside it.",
+            ["collection"],
+            registry=self.registry,
+        )
+
+    @cached_property
     def degraded(self) -> Counter:
         """Labels: step."""
         return Counter("trivium_degraded", "Replies that went without a step.", ["step"], registry=self.registry)

@@ -91,6 +91,12 @@ def verify(address: str, name: str, console: Console, is_json: bool) -> bool:
     return not response.log.fault and not any(version.fault for version in response.versions)
 
 
+def delete(address: str, name: str, console: Console, is_json: bool) -> None:
+    with _indexer(address) as stub:
+        response = stub.DeleteCollection(indexer_pb2.DeleteCollectionRequest(name=name), timeout=TIMEOUT_S)
+    _tell(response, f"collection {name} is deleted, with all that it held", console, is_json)
+
+
 def delete_version(address: str, name: str, index_version: int, console: Console, is_json: bool) -> None:
     request = indexer_pb2.DeleteVersionRequest(collection=name, index_version=index_version)
     with _indexer(address) as stub:

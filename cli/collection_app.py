@@ -109,6 +109,22 @@ def verify(name: Name = "default", indexer: Indexer = ADDRESS, json: Json = Fals
         raise typer.Exit(0 if collection.verify(indexer, name, console_for(json), json) else 1)
 
 
+@app.command()
+def delete(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    indexer: Indexer = ADDRESS,
+    json: Json = False,
+) -> None:
+    """Delete a collection with its documents and all versions. There is no way back."""
+    from cli import collection
+
+    if not yes:
+        typer.confirm(f"Delete collection {name} with all that it holds?", abort=True)
+    with failures_shown(json):
+        collection.delete(indexer, name, console_for(json), json)
+
+
 @app.command("delete-version")
 def delete_version(name: Name, version: Version, indexer: Indexer = ADDRESS, json: Json = False) -> None:
     """Delete the files of an old version. Its documents stay stored."""

@@ -164,7 +164,7 @@ class _Sending:
         stages.begin("storing", num_passages, "passages")
         for response in self._send(self._documents(), check_only=False):
             num_stored = summary.outcomes.total() - summary.outcomes["rejected"]
-            self._require_like(response, f"{num_stored:,} documents are stored, and not published")
+            self._require_like(response, f"{num_stored:,} documents are stored already")
             if response.outcome == indexer_pb2.UPSERT_OUTCOME_REJECTED:
                 summary.reject(response.document_id, _reason(response))
             else:

@@ -26,6 +26,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 NAME_RULE = "1 to 64 of a-z, 0-9, - and _; begins with a letter or digit"
 SETTINGS = "collection.json"
 POINTER = "published"
+LOCK = ".writer.lock"
+"""Beside the collections. Once there was a writer it is there: without it the directory may be a mount that is gone."""
 FORMAT = 1
 """Of the layout. A reader refuses another."""
 

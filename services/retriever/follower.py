@@ -1,4 +1,4 @@
-"""Follows the pointers: loads what is published beside what is served, and swaps."""
+"""Follows the pointers and the logs: loads what is published beside what is served, adds what is stored, and swaps."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from services.retriever.collection import Collection, CorruptPointer, Pointer, directories
+from services.retriever.collection import LOCK, Collection, CorruptPointer, Pointer, directories
 from services.retriever.fingerprint import Fingerprint
+from services.retriever.live import LiveSegment
 from services.retriever.manifest import CorruptVersion, UnreadableIndex
+from services.retriever.record import FILE_NAME
 from services.retriever.version import EncoderMismatch, Version, load
 
 logger = logging.getLogger(__name__)
@@ -28,7 +30,15 @@ FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 60.0
 """Seconds until what may pass is tried again: twice as long each time, from the first to the last."""
 
-VersionListener = Callable[[str, int], None]
+
+class Listener(Protocol):
+    """Is told what is served."""
+
+    def served(self, collection: str, index_version: int, num_live_passages: int) -> None:
+        """This version, with so many passages that were stored since."""
+
+    def dropped(self, collection: str) -> None:
+        """The collection was deleted."""
 
 
 class NoSuchCollection(Exception):
@@ -58,13 +68,15 @@ class Follower:
     """The versions that this process serves. One poller loads; any number of tasks read."""
 
     def __init__(
-        self, collections_path: Path, encoder: Fingerprint, poll_interval_s: float, changed: VersionListener
+        self, collections_path: Path, encoder: Fingerprint, poll_interval_s: float, listener: Listener
     ) -> None:
         self._collections_path = collections_path
         self._encoder = encoder
         self._poll_interval_s = poll_interval_s
-        self._changed = changed
+        self._listener = listener
         self._version_by_name: dict[str, Version] = {}
+        self._live_by_name: dict[str, LiveSegment] = {}
+        """What was stored since each of these was published."""
         self._refused: dict[str, _Refusal] = {}
         self._advanced = asyncio.Condition()
         self._polling: asyncio.Task[None] | None = None
@@ -128,6 +140,7 @@ class Follower:
         except OSError:  # what is served stays served; the next look may succeed
             logger.exception("the collections cannot be read")
             return
+        self._drop_all_but({collection.name for collection, _ in found})
         for collection, pointer in found:
             if isinstance(pointer, Exception):
                 await self._refuse(collection.name, None, pointer)
@@ -135,8 +148,22 @@ class Follower:
                 self._refused.pop(collection.name, None)  # of a pointer that has been put right
             elif self._is_due(collection.name, pointer):
                 await self._load(collection, pointer)
+            if collection.name in self._live_by_name:
+                await self._add_stored(collection.name)
+
+    def _drop_all_but(self, names: set[str]) -> None:
+        """Of others the collection was deleted, or deleted and created again. A request that has one goes on."""
+        if not (self._collections_path / LOCK).exists():
+            return  # the directory itself may be out of reach: what is served stays served
+        for name in self._refused.keys() - names:
+            del self._refused[name]
+        for name in self._version_by_name.keys() - names:
+            logger.info("collection dropped", extra={"collection": name})
+            del self._version_by_name[name], self._live_by_name[name]
+            self._listener.dropped(name)
 
     def _read_pointers(self) -> list[tuple[Collection, Pointer | Exception]]:
+        """Of all collections that have a pointer. Raises OSError."""
         found: list[tuple[Collection, Pointer | Exception]] = []
         for collection in directories(self._collections_path):
             try:
@@ -155,15 +182,29 @@ class Follower:
 
     async def _load(self, collection: Collection, pointer: Pointer) -> None:
         try:
-            version = await asyncio.to_thread(load, collection, pointer, self._encoder)
+            version, live = await asyncio.to_thread(_open_blocking, collection, pointer, self._encoder)
         except Exception as error:  # one collection keeps no other from being served
             await self._refuse(collection.name, pointer, error)
             return
         logger.info("version served", extra={"collection": collection.name, "index_version": version.index_version})
         self._refused.pop(collection.name, None)
-        self._version_by_name[collection.name] = version
-        self._changed(collection.name, version.index_version)
+        self._live_by_name[collection.name] = live
+        self._serve(collection.name, version)
         await self._notify()
+
+    async def _add_stored(self, name: str) -> None:
+        """Make what was stored since the last look searchable."""
+        try:
+            version = await asyncio.to_thread(self._live_by_name[name].follow)
+        except OSError:  # what is served stays served; the next look may succeed
+            logger.exception("a collection's log cannot be read", extra={"collection": name})
+            return
+        if version:
+            self._serve(name, version)
+
+    def _serve(self, name: str, version: Version) -> None:
+        self._version_by_name[name] = version
+        self._listener.served(name, version.index_version, self._live_by_name[name].num_passages)
 
     async def _refuse(self, name: str, pointer: Pointer | None, error: Exception) -> None:
         """Remember why, so that a version that cannot be served is not read at every look."""
@@ -181,3 +222,14 @@ class Follower:
     async def _notify(self) -> None:
         async with self._advanced:
             self._advanced.notify_all()
+
+
+def _open_blocking(collection: Collection, pointer: Pointer, encoder: Fingerprint) -> tuple[Version, LiveSegment]:
+    """With all that has been stored since: what was found before is found still."""
+    version = load(collection, pointer, encoder)
+    live = LiveSegment(version, collection.log_path / FILE_NAME)
+    try:
+        return live.follow() or version, live
+    except OSError:  # it is read at every look
+        logger.exception("a collection's log cannot be read", extra={"collection": collection.name})
+        return version, live

@@ -20,7 +20,7 @@ from services.retriever.fingerprint import Fingerprint
 NAME = "manifest.json"
 LOCKS = frozenset({".tantivy-meta.lock", ".tantivy-writer.lock"})
 """Empty files that tantivy leaves behind, and may make once more when nobody expects it: no content of a version."""
-FORMAT = 2
+FORMAT = 3
 
 
 class CorruptVersion(Exception):

@@ -70,14 +70,23 @@ class RetrieverService(retriever_pb2_grpc.RetrieverServiceServicer):
         self._batcher = self._runtime.batcher(encoder)
         self._batcher.start()
         self._searcher = Searcher(self._batcher)
-        index_version = self._runtime.metrics.index_version
         self._follower = Follower(
             self._config.collections_path,
             encoder.fingerprint,
             self._config.poll_interval_s,
-            lambda name, version: index_version.labels(collection=name).set(version),
+            self,
         )
         await self._follower.start()
+
+    def served(self, collection: str, index_version: int, num_live_passages: int) -> None:
+        """Called by the follower."""
+        self._runtime.metrics.index_version.labels(collection=collection).set(index_version)
+        self._runtime.metrics.live_passages.labels(collection=collection).set(num_live_passages)
+
+    def dropped(self, collection: str) -> None:
+        """Called by the follower."""
+        self._runtime.metrics.index_version.remove(collection)
+        self._runtime.metrics.live_passages.remove(collection)
 
     async def stop(self) -> None:
         if self._follower:

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tantivy import Document, Index, Occur, Query, Schema, SchemaBuilder
+import numpy as np
+from numpy.typing import NDArray
+from tantivy import Document, Index, Occur, Query, Schema, SchemaBuilder, Searcher
 
 from services.retriever.analyzer import Analyzer
 from services.retriever.fusion import Ranked, rank
@@ -21,9 +23,11 @@ WRITER_HEAP_BYTES = 64 << 20
 """Memory in which tantivy gathers a segment."""
 
 
-def _schema() -> Schema:
+def schema() -> Schema:
+    """Of every sparse index. Its `body` wants the analyzer's tokenizer registered as `collection`."""
     builder = SchemaBuilder()
     builder.add_unsigned_field("row", stored=False, indexed=True, fast=True)
+    builder.add_text_field("document", stored=False, tokenizer_name="raw", index_option="basic")
     builder.add_text_field("body", stored=False, tokenizer_name="collection", index_option="freq")
     builder.add_bytes_field("passage", stored=True, indexed=False)
     return builder.build()
@@ -45,20 +49,26 @@ def write(directory: Path, passages: Iterable[Passage], analyzer: Analyzer) -> i
 
 
 def _write(directory: Path, passages: Iterable[Passage], analyzer: Analyzer) -> int:
-    index = Index(_schema(), path=str(directory), sort_by_field="row")
+    index = Index(schema(), path=str(directory), sort_by_field="row")
     index.register_tokenizer("collection", analyzer.build())
     writer = index.writer(WRITER_HEAP_BYTES, num_threads=1)
     num_passages = 0
     for row, passage in enumerate(passages):
-        document = Document()
-        document.add_unsigned("row", row)
-        document.add_text("body", passage.searched_text)
-        document.add_bytes("passage", passage.to_json())
-        writer.add_document(document)
+        writer.add_document(entry(row, passage))
         num_passages += 1
     writer.commit()
     writer.wait_merging_threads()
     return num_passages
+
+
+def entry(row: int, passage: Passage) -> Document:
+    """The passage as tantivy takes it."""
+    document = Document()
+    document.add_unsigned("row", row)
+    document.add_text("document", passage.document_id)
+    document.add_text("body", passage.searched_text)
+    document.add_bytes("passage", passage.to_json())
+    return document
 
 
 def _require_room(directory: Path) -> None:
@@ -92,13 +102,26 @@ class SparseIndex:
         The question is analysed like the passages, never parsed: quotes, stars and colons mean nothing. Words that
         only ask (`how`, `which`) are left out, unless there are no others.
         """
-        terms = dict.fromkeys(self._asking.analyze(question) or self._analyzer.analyze(question))
+        terms = self.terms(question)
         if not terms:
             return []
         wanted = [(Occur.Should, Query.term_query(self._schema, "body", term, "freq")) for term in terms]
-        hits = self._searcher.search(Query.boolean_query(wanted), limit, count=False).hits
-        rows = self._searcher.fast_field_values("row", [address for _, address in hits])
-        return rank(zip((float(score) for score, _ in hits), (int(row or 0) for row in rows), strict=True))
+        return find(self._searcher, Query.boolean_query(wanted), limit)
+
+    def terms(self, question: str) -> list[str]:
+        """What a question looks for, each term once."""
+        return list(dict.fromkeys(self._asking.analyze(question) or self._analyzer.analyze(question)))
+
+    def num_with(self, term: str) -> int:
+        """In how many passages the term occurs."""
+        return int(self._searcher.doc_freq("body", term))
+
+    def rows_of(self, document_ids: Sequence[str]) -> NDArray[np.int64]:
+        """The rows of all passages of these documents, in no order. Blocks."""
+        query = Query.term_set_query(self._schema, "document", list(document_ids))
+        num_rows = self._searcher.search(query, 1, count=True).count or 0
+        addresses = [address for _, address in self._searcher.search(query, max(1, num_rows), count=False).hits]
+        return np.array(self._searcher.fast_field_values("row", addresses), dtype=np.int64)
 
     def passages(self, rows: Sequence[int]) -> list[Passage]:
         """The passages at these rows, in their order. Blocks."""
@@ -130,6 +153,13 @@ class SparseIndex:
     def _passage(self, row: int) -> Passage:
         (passage,) = self.passages([row])
         return passage
+
+
+def find(searcher: Searcher, query: Query, limit: int) -> list[Ranked]:
+    """The `limit` best rows for the query, best first. Blocks."""
+    hits = searcher.search(query, limit, count=False).hits
+    rows = searcher.fast_field_values("row", [address for _, address in hits])
+    return rank(zip((float(score) for score, _ in hits), (int(row or 0) for row in rows), strict=True))
 
 
 @contextmanager

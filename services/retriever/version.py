@@ -5,18 +5,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from services.retriever import manifest
 from services.retriever.collection import Collection, Pointer
-from services.retriever.dense import METRIC, DenseIndex
+from services.retriever.dense import METRIC, DenseIndex, Rows, Vectors
 from services.retriever.fingerprint import Fingerprint, differences
-from services.retriever.fusion import Found
+from services.retriever.fusion import Found, Ranked
 from services.retriever.manifest import Manifest, UnreadableIndex
 from services.retriever.passage import Passage
 from services.retriever.sparse import SparseIndex
 
 DENSE_FILE = "dense.faiss"
 SPARSE_DIRECTORY = "sparse"
+
+
+class DenseLeg(Protocol):
+    """Finds passages by their vectors. A row is a passage's number."""
+
+    def search(self, vector: Vectors, limit: int, kept: Rows | None = None) -> list[Ranked]:
+        """The `limit` nearest rows to one vector of shape (dimension,), best first. Blocks."""
+
+
+class SparseLeg(Protocol):
+    """Finds passages by their terms, and keeps them."""
+
+    @property
+    def num_passages(self) -> int:
+        """Rows are below it."""
+
+    def search(self, question: str, limit: int) -> list[Ranked]:
+        """The `limit` best rows for any of the question's terms, best first. Blocks."""
+
+    def passages(self, rows: Sequence[int]) -> list[Passage]:
+        """The passages at these rows, in their order. Blocks."""
+
+    def row_of(self, passage_id: str) -> int | None:
+        """The row of that passage; None when there is none. Blocks."""
 
 
 class EncoderMismatch(Exception):
@@ -29,11 +54,12 @@ class EncoderMismatch(Exception):
 
 @dataclass(frozen=True)
 class Version:
-    """Both legs of one version. It is dropped when the last request that holds it ends."""
+    """Both legs of one version, with what was stored since. It is dropped when the last request that holds it ends."""
 
     pointer: Pointer
-    dense: DenseIndex
-    sparse: SparseIndex
+    described: Manifest
+    dense: DenseLeg
+    sparse: SparseLeg
 
     @property
     def index_version(self) -> int:
@@ -56,7 +82,7 @@ def load(collection: Collection, pointer: Pointer, encoder: Fingerprint) -> Vers
     if described.metric != METRIC:
         raise UnreadableIndex(f"{manifest.NAME}: metric {described.metric}, this software reads {METRIC}")
     manifest.verify(directory, described)
-    return Version(pointer, *open_legs(directory, described))
+    return Version(pointer, described, *open_legs(directory, described))
 
 
 def open_legs(directory: Path, described: Manifest) -> tuple[DenseIndex, SparseIndex]:

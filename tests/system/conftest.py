@@ -11,7 +11,8 @@ import pytest
 from cli.system import System, clean_environment
 from services.retriever.collection import Collection
 from services.retriever.config import EncoderConfig
-from services.retriever.indexer.log import Location, Log, Record, Upsert
+from services.retriever.indexer.log import Log
+from services.retriever.record import Location, Record, Upsert
 from tests.unit.seeded_encoders import write_sentence_encoder
 
 ONE_INDEXER = dict.fromkeys(("gateway", "retriever", "reranker", "generator"), 0)

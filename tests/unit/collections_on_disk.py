@@ -14,11 +14,11 @@ import numpy as np
 from chassis.executor import SingleThread
 from services.retriever.analyzer import Analyzer
 from services.retriever.collection import Collection, Settings
-from services.retriever.indexer.log import Upsert
 from services.retriever.indexer.publisher import Recipe
 from services.retriever.indexer.versions import Retention
 from services.retriever.indexer.writer import CollectionWriter
 from services.retriever.passage import Passage
+from services.retriever.record import Upsert
 from services.retriever.version import Version, load
 from tests.waiting import wait_until
 
@@ -48,7 +48,7 @@ def record(writer: CollectionWriter, document_id: str, *texts: str, content_hash
     return Upsert(document_id, content_hash or repr(texts), writer.made_by, passages, vectors)
 
 
-async def publish_texts(collection: Collection, recipe: Recipe = RECIPE, **text_by_document_id: str) -> int:
+async def publish_texts(collection: Collection, recipe: Recipe = RECIPE, /, **text_by_document_id: str) -> int:
     """Store the texts, one document each, and publish. Returns the index version."""
     writer = open_writer(collection, recipe)
     for document_id, text in text_by_document_id.items():

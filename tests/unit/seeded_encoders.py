@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from transformers import (
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = ("the", "index", "is", "made", "by", "one", "writer", "question", "passage", "of", "and", "a")
 MAX_TOKENS = 64
-SIZES = {
+SIZES: dict[str, float] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
@@ -32,6 +33,9 @@ SIZES = {
     # Weights as large as these tell texts apart as trained ones do; the default ones hardly do.
     "initializer_range": 0.3,
 }
+
+DPR_SIZES = {**SIZES, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
+"""As wide as the published DPR models, and not as deep."""
 
 
 def write_tokenizer(directory: Path) -> int:
@@ -77,11 +81,11 @@ def write_sentence_encoder(
     return directory / "layout"
 
 
-def write_dpr_pair(directory: Path, seed: int = 0) -> tuple[Path, Path]:
+def write_dpr_pair(directory: Path, seed: int = 0, sizes: Mapping[str, float] = SIZES) -> tuple[Path, Path]:
     """DPR's two towers, with different weights: directories of question and passage encoder."""
     paths = directory / "question", directory / "passage"
     for number, (tower, path) in enumerate(zip((DPRQuestionEncoder, DPRContextEncoder), paths, strict=True)):
         vocabulary_size = write_tokenizer(path)
         torch.manual_seed(seed + number)
-        tower(DPRConfig(vocab_size=vocabulary_size, **SIZES)).save_pretrained(path)
+        tower(DPRConfig(vocab_size=vocabulary_size, **sizes)).save_pretrained(path)
     return paths

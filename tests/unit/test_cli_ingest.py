@@ -82,6 +82,9 @@ class SmallIndexer(indexer_pb2_grpc.IndexerServiceServicer):
     def ListCollections(self, request: Any, context: Any) -> indexer_pb2.ListCollectionsResponse:
         raise NotImplementedError
 
+    def DeleteCollection(self, request: Any, context: Any) -> indexer_pb2.DeleteCollectionResponse:
+        raise NotImplementedError
+
     def ListVersions(self, request: Any, context: Any) -> indexer_pb2.ListVersionsResponse:
         raise NotImplementedError
 

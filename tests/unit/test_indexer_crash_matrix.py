@@ -15,6 +15,7 @@ import pytest
 
 from services.retriever import failpoint
 from services.retriever.collection import Collection
+from services.retriever.indexer import writer as writers
 from services.retriever.indexer.versions import Retention
 from services.retriever.indexer.writer import CollectionWriter
 from tests.unit.collections_on_disk import create, open_writer, published, record, text_by_id
@@ -30,6 +31,7 @@ MATRIX = [
     *(("upsert", step) for step in APPEND),
     *(("delete", step) for step in APPEND),
     *(("publish", step) for step in ("publish.sparse_written", *FLIP, *REPLACE, *ERASE, "remove.renamed")),
+    *(("compact", step) for step in ("publish.sparse_written", *FLIP, *REPLACE)),
     *(("roll back", step) for step in (*APPEND, "publish.linked", *FLIP, *REPLACE, "remove.renamed")),
 ]
 
@@ -40,6 +42,7 @@ BEFORE = {"a": "a second", "b": "b first", "c": "c second"}
 STORED_AFTER = {
     "upsert": {**BEFORE, "a": "a third"},
     "delete": {"a": "a second", "c": "c second"},
+    "compact": {**BEFORE, "a": "a third"},
     "publish": {"a": "a third", "c": "c second"},
     "roll back": OLD,
 }
@@ -64,6 +67,10 @@ async def write(collections_path: Path, kind: str, step: str) -> None:
     match kind:
         case "upsert":
             await put(writer, a="a third")
+        case "compact":
+            writers.COMPACTION_PASSAGES = 1
+            await put(writer, a="a third")
+            await asyncio.sleep(60)
         case "delete":
             await writer.delete(["b"])
         case "publish":
@@ -88,7 +95,7 @@ async def test_a_writer_that_dies_leaves_all_that_it_acknowledged(tmp_path: Path
     collection, after = Collection.named(tmp_path, "docs"), STORED_AFTER[kind]
     assert text_by_id(published(collection)) in (BEFORE, after), "the last published version serves"
     writer = open_writer(collection, retention=RETENTION)
-    acknowledged = after if kind == "publish" else BEFORE
+    acknowledged = after if kind in ("publish", "compact") else BEFORE
     assert writer.num_documents in (len(acknowledged), len(after))
     await writer.publish()
     assert text_by_id(published(collection)) in (acknowledged, after), "nothing is half there"

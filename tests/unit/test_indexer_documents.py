@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.retriever.indexer.documents import Documents, Stored
-from services.retriever.indexer.log import Delete, Location, Record, Rollback, Upsert
 from services.retriever.passage import Passage
+from services.retriever.record import Delete, Location, Record, Rollback, Upsert
 
 IDS = "abcd"
 LENGTH = 10

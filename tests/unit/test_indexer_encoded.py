@@ -95,6 +95,25 @@ async def test_a_document_that_brings_its_vectors_is_found_as_one_that_was_encod
     assert score_by_id["brought#0"] == pytest.approx(score_by_id["made here#0"], abs=1e-4)
 
 
+async def test_what_brought_its_vectors_is_searched_before_the_next_version(
+    config: EncoderConfig, installation: Installation
+) -> None:
+    await installation.upsert([document("first", "the first")])
+    version = await installation.publish()
+    await installation.retrieve("a reader", min_index_version=version)
+    one = encoded(config, "brought", *TEXTS)
+    await send(installation, one)
+
+    async def is_found() -> bool:
+        found = await installation.retrieve("a reader", mode=retriever_pb2.RETRIEVAL_MODE_DENSE)
+        return any(candidate.passage.document_id == "brought" for candidate in found.candidates)
+
+    give_up_at = asyncio.get_running_loop().time() + 20
+    while not await is_found():
+        assert asyncio.get_running_loop().time() < give_up_at
+        await asyncio.sleep(0.05)
+
+
 async def test_passages_from_elsewhere_stay_valid_when_the_splitter_changes_and_not_when_the_encoder_does(
     config: EncoderConfig, tmp_path: Path
 ) -> None:

@@ -10,10 +10,16 @@ import pytest
 from chassis.config import ConfigError
 from services.retriever import durable
 from services.retriever.analyzer import Analyzer
-from services.retriever.indexer.library import Library
-from tests.unit.collections_on_disk import RECIPE, RETENTION, create, until
+from services.retriever.collection import LOCK
+from services.retriever.indexer.library import Library, NoSuchCollection
+from services.retriever.indexer.writer import WriterClosed
+from tests.unit.collections_on_disk import RECIPE, RETENTION, create, record, until
 
 ENGLISH = Analyzer.of()
+
+
+def names(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir()]
 
 
 async def test_a_caller_that_leaves_while_a_collection_is_created_does_not_stop_it(tmp_path: Path) -> None:
@@ -72,3 +78,50 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"collections_path .*/file/collections: cannot be written"):
         Library(tmp_path / "file" / "collections", RECIPE, RETENTION)
+
+
+async def test_a_collection_is_deleted_whole_once_what_is_written_is_finished(tmp_path: Path) -> None:
+    library = Library(tmp_path, RECIPE, RETENTION)
+    writer = await library.create("docs", ENGLISH)
+    await writer.append(record(writer, "a", "the pointer"))
+    publishing = asyncio.create_task(writer.publish())
+    await asyncio.sleep(0)  # it is begun
+    await library.delete("docs")
+    assert (await publishing).index_version == 1
+    assert (library.names(), library.writer("docs")) == ([], None)
+    assert names(tmp_path) == [LOCK]
+    for late in (writer.append(record(writer, "b", "too late")), writer.publish(), writer.delete(["a"])):
+        with pytest.raises(WriterClosed):
+            await late
+    with pytest.raises(NoSuchCollection):
+        await library.delete("docs")
+    await library.close()
+
+
+async def test_a_collection_that_cannot_be_deleted_is_there_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library(tmp_path, RECIPE, RETENTION)
+    writer = await library.create("docs", ENGLISH)
+    await writer.append(record(writer, "a", "the pointer"))
+
+    def refuse(directory: Path) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as read_only:
+        read_only.setattr(durable, "remove", refuse)
+        with pytest.raises(OSError, match="Read-only"):
+            await library.delete("docs")
+    again = library.writer("docs")
+    assert again is not None
+    assert again.num_documents == 1
+    await library.close()
+
+
+async def test_a_deletion_that_was_killed_half_way_is_finished_at_the_next_start(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    collection.path.rename(tmp_path / ".docs.removed")
+    library = Library(tmp_path, RECIPE, RETENTION)
+    assert library.names() == []
+    assert names(tmp_path) == [LOCK]
+    await library.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from services.retriever.indexer.documents import Stored
 from services.retriever.indexer.listing import BLOCK, list_blocking
-from services.retriever.indexer.log import Location
+from services.retriever.record import Location
 from tests.unit.collections_on_disk import create, open_writer, record
 
 OURS = "ours"

@@ -17,6 +17,7 @@ from chassis.config import ConfigError
 from chassis.executor import Output, SingleThread
 from services.retriever import durable, manifest
 from services.retriever.collection import Collection
+from services.retriever.indexer import writer as writers
 from services.retriever.indexer.lock import WriterLock
 from services.retriever.indexer.writer import CollectionWriter, MadeByAnother, NothingStored
 from tests.unit.collections_on_disk import (
@@ -324,3 +325,63 @@ async def test_without_a_pointer_numbers_go_on_and_versions_stay(tmp_path: Path,
     assert (await writer.publish()).index_version == 2
     assert manifest.describe(collection.version_path(1)) == before
     assert texts(collection) == ["one"]
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "COMPACTION_PASSAGES", 3)
+
+
+async def version_of(collection: Collection, index_version: int) -> None:
+    await until(lambda: (pointer := collection.pointer()) is not None and pointer.index_version == index_version)
+
+
+async def test_much_that_was_stored_becomes_a_version_by_itself(tmp_path: Path, eager: None) -> None:
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await put(writer, "a", "one", "two", "three")
+    assert writer.published is None, "the first version is its owner's to publish"
+    await writer.publish()
+    await put(writer, "a", "four", "five")
+    await put(writer, "b", "six")
+    await version_of(collection, 2)
+    assert texts(collection) == ["four", "five", "six"]
+    await put(writer, "c", "seven", "eight")
+    await writer.close()
+    assert (published(collection).index_version, writer.num_unpublished) == (2, 1)
+
+
+async def test_a_restarted_writer_knows_how_much_waits_for_a_version(tmp_path: Path, eager: None) -> None:
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await put(writer, "a", "one", "two", "three")
+    await writer.publish()
+    await put(writer, "b", "four", "five")
+    await writer.close()
+    writer = open_writer(collection)
+    await put(writer, "c", "six")
+    await version_of(collection, 2)
+    await writer.close()
+
+
+async def test_a_compaction_that_fails_is_tried_again_later(
+    tmp_path: Path, eager: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    collection = create(tmp_path)
+    writer = open_writer(collection)
+    await put(writer, "a", "one")
+    await writer.publish()
+    with monkeypatch.context() as full:
+        full.setattr(writers, "publish", lambda *_: raise_full())
+        await put(writer, "b", "two", "three", "four")
+        await until(lambda: "compaction failed" in caplog.text)
+    await put(writer, "c", "five", "six")
+    assert writer.published is not None
+    assert writer.published.index_version == 1
+    await put(writer, "d", "seven")
+    await version_of(collection, 2)
+    await writer.close()
+
+
+def raise_full() -> None:
+    raise OSError(errno.ENOSPC, "no room")

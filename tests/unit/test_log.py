@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.retriever.indexer import log as logs
-from services.retriever.indexer.log import FILE_NAME, CorruptLog, Delete, Location, Log, Record, Rollback, Upsert
+from services.retriever import record as records
+from services.retriever.indexer.log import CorruptLog, Log
 from services.retriever.passage import Passage
+from services.retriever.record import FILE_NAME, Delete, Location, Record, Rollback, Upsert
 from tests.unit.collections_on_disk import file_size_limit
 
 
@@ -123,7 +124,7 @@ def test_a_record_that_other_software_wrote_is_refused_and_never_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as other_software:
-        other_software.setattr(logs, "UPSERT", "upsert/9")
+        other_software.setattr(records, "UPSERT", "upsert/9")
         open_log(tmp_path).append([record("a")])
     size = (tmp_path / FILE_NAME).stat().st_size
     with pytest.raises(CorruptLog, match=f"{FILE_NAME}: the record at 0 is of kind upsert/9"):

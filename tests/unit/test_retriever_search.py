@@ -22,7 +22,7 @@ from services.retriever.encoder import Encoded, Text
 from services.retriever.fusion import Ranked, Weights
 from services.retriever.search import Mode, Search, Searcher
 from services.retriever.sparse import SparseIndex
-from services.retriever.version import Version, load
+from services.retriever.version import SparseLeg, Version, load
 from tests.unit.collections_on_disk import DIMENSION, ENCODER, create, publish_texts
 
 
@@ -59,7 +59,7 @@ class LengthEncoder:
 class BrokenSparse(SparseIndex):
     """Its passages can be read and its terms cannot."""
 
-    def __init__(self, whole: SparseIndex) -> None:
+    def __init__(self, whole: SparseLeg) -> None:
         self.__dict__.update(whole.__dict__)
 
     def search(self, question: str, limit: int) -> list[Ranked]:

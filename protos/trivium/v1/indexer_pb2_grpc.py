@@ -50,6 +50,11 @@ class IndexerServiceStub:
                 request_serializer=trivium_dot_v1_dot_indexer__pb2.ListCollectionsRequest.SerializeToString,
                 response_deserializer=trivium_dot_v1_dot_indexer__pb2.ListCollectionsResponse.FromString,
                 _registered_method=True)
+        self.DeleteCollection = channel.unary_unary(
+                '/trivium.v1.IndexerService/DeleteCollection',
+                request_serializer=trivium_dot_v1_dot_indexer__pb2.DeleteCollectionRequest.SerializeToString,
+                response_deserializer=trivium_dot_v1_dot_indexer__pb2.DeleteCollectionResponse.FromString,
+                _registered_method=True)
         self.ListDocuments = channel.unary_stream(
                 '/trivium.v1.IndexerService/ListDocuments',
                 request_serializer=trivium_dot_v1_dot_indexer__pb2.ListDocumentsRequest.SerializeToString,
@@ -125,6 +130,17 @@ class IndexerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteCollection(self, request, context):
+        """DeleteCollection deletes a collection with its documents and versions, whole or not at all. What is being written
+        to it is finished first. Retrievers stop serving it within a second of the reply. There is no way back.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
+        collections).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDocuments(self, request, context):
         """ListDocuments streams the stored documents, published or not, in order of document_id (by Unicode code
         points), as they are when the call begins: what is stored meanwhile may be listed next time. With it a client
@@ -139,7 +155,8 @@ class IndexerServiceServicer:
     def UpsertDocuments(self, request_iterator, context):
         """UpsertDocuments stores documents, replacing those with the same ids. Each request carries one document
         and gets exactly one response, in the order in which documents are finished, not sent. A rejected
-        document ends nothing: the rest go on. Stored documents are searched from the next published version on.
+        document ends nothing: the rest go on. In a collection that has a published version, stored documents are
+        searched within a second, beside it; documents beyond 100,000 passages from the next version on.
 
         Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection, or one has
         both or `check_only` without `encoded`),
@@ -152,7 +169,8 @@ class IndexerServiceServicer:
 
     def PublishVersion(self, request, context):
         """PublishVersion makes one immutable version of everything stored so far and lets the retrievers follow.
-        When nothing has changed since the last version, that one is returned. A publication that has begun goes on
+        When nothing has changed since the last version, that one is returned. After the first, versions are also made
+        without being asked for, once much was stored since the last one. A publication that has begun goes on
         when its caller leaves; callers that come meanwhile share the next one.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo:
@@ -164,8 +182,9 @@ class IndexerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDocuments(self, request, context):
-        """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, and no version whose
-        publication begins then holds them, one that a rollback makes neither. The next publication overwrites their
+        """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, within a second no
+        search finds them, and no version whose publication begins then holds them, one that a rollback makes neither. The
+        next publication overwrites their
         text and vectors in the log. Safe to repeat: of documents that are gone already it says where they still are.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection), RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION
@@ -244,6 +263,11 @@ def add_IndexerServiceServicer_to_server(servicer, server):
                     servicer.ListCollections,
                     request_deserializer=trivium_dot_v1_dot_indexer__pb2.ListCollectionsRequest.FromString,
                     response_serializer=trivium_dot_v1_dot_indexer__pb2.ListCollectionsResponse.SerializeToString,
+            ),
+            'DeleteCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteCollection,
+                    request_deserializer=trivium_dot_v1_dot_indexer__pb2.DeleteCollectionRequest.FromString,
+                    response_serializer=trivium_dot_v1_dot_indexer__pb2.DeleteCollectionResponse.SerializeToString,
             ),
             'ListDocuments': grpc.unary_stream_rpc_method_handler(
                     servicer.ListDocuments,
@@ -368,6 +392,33 @@ class IndexerService:
             '/trivium.v1.IndexerService/ListCollections',
             trivium_dot_v1_dot_indexer__pb2.ListCollectionsRequest.SerializeToString,
             trivium_dot_v1_dot_indexer__pb2.ListCollectionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trivium.v1.IndexerService/DeleteCollection',
+            trivium_dot_v1_dot_indexer__pb2.DeleteCollectionRequest.SerializeToString,
+            trivium_dot_v1_dot_indexer__pb2.DeleteCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

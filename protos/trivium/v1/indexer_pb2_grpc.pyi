@@ -50,6 +50,13 @@ class IndexerServiceStub:
 
     Errors: INVALID_ARGUMENT (page_token is not one that this service gave).
     """
+    DeleteCollection: _grpc.UnaryUnaryMultiCallable[_indexer_pb2.DeleteCollectionRequest, _indexer_pb2.DeleteCollectionResponse]
+    """DeleteCollection deletes a collection with its documents and versions, whole or not at all. What is being written
+    to it is finished first. Retrievers stop serving it within a second of the reply. There is no way back.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
+    collections).
+    """
     ListDocuments: _grpc.UnaryStreamMultiCallable[_indexer_pb2.ListDocumentsRequest, _indexer_pb2.ListDocumentsResponse]
     """ListDocuments streams the stored documents, published or not, in order of document_id (by Unicode code
     points), as they are when the call begins: what is stored meanwhile may be listed next time. With it a client
@@ -60,7 +67,8 @@ class IndexerServiceStub:
     UpsertDocuments: _grpc.StreamStreamMultiCallable[_indexer_pb2.UpsertDocumentsRequest, _indexer_pb2.UpsertDocumentsResponse]
     """UpsertDocuments stores documents, replacing those with the same ids. Each request carries one document
     and gets exactly one response, in the order in which documents are finished, not sent. A rejected
-    document ends nothing: the rest go on. Stored documents are searched from the next published version on.
+    document ends nothing: the rest go on. In a collection that has a published version, stored documents are
+    searched within a second, beside it; documents beyond 100,000 passages from the next version on.
 
     Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection, or one has
     both or `check_only` without `encoded`),
@@ -69,7 +77,8 @@ class IndexerServiceStub:
     """
     PublishVersion: _grpc.UnaryUnaryMultiCallable[_indexer_pb2.PublishVersionRequest, _indexer_pb2.PublishVersionResponse]
     """PublishVersion makes one immutable version of everything stored so far and lets the retrievers follow.
-    When nothing has changed since the last version, that one is returned. A publication that has begun goes on
+    When nothing has changed since the last version, that one is returned. After the first, versions are also made
+    without being asked for, once much was stored since the last one. A publication that has begun goes on
     when its caller leaves; callers that come meanwhile share the next one.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo:
@@ -77,8 +86,9 @@ class IndexerServiceStub:
     encoder or splitter: ingest them again), `READ_ONLY` (the indexer may not write its collections).
     """
     DeleteDocuments: _grpc.UnaryUnaryMultiCallable[_indexer_pb2.DeleteDocumentsRequest, _indexer_pb2.DeleteDocumentsResponse]
-    """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, and no version whose
-    publication begins then holds them, one that a rollback makes neither. The next publication overwrites their
+    """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, within a second no
+    search finds them, and no version whose publication begins then holds them, one that a rollback makes neither. The
+    next publication overwrites their
     text and vectors in the log. Safe to repeat: of documents that are gone already it says where they still are.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection), RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION
@@ -143,6 +153,13 @@ class IndexerServiceAsyncStub(IndexerServiceStub):
 
     Errors: INVALID_ARGUMENT (page_token is not one that this service gave).
     """
+    DeleteCollection: _aio.UnaryUnaryMultiCallable[_indexer_pb2.DeleteCollectionRequest, _indexer_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
+    """DeleteCollection deletes a collection with its documents and versions, whole or not at all. What is being written
+    to it is finished first. Retrievers stop serving it within a second of the reply. There is no way back.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
+    collections).
+    """
     ListDocuments: _aio.UnaryStreamMultiCallable[_indexer_pb2.ListDocumentsRequest, _indexer_pb2.ListDocumentsResponse]  # type: ignore[assignment]
     """ListDocuments streams the stored documents, published or not, in order of document_id (by Unicode code
     points), as they are when the call begins: what is stored meanwhile may be listed next time. With it a client
@@ -153,7 +170,8 @@ class IndexerServiceAsyncStub(IndexerServiceStub):
     UpsertDocuments: _aio.StreamStreamMultiCallable[_indexer_pb2.UpsertDocumentsRequest, _indexer_pb2.UpsertDocumentsResponse]  # type: ignore[assignment]
     """UpsertDocuments stores documents, replacing those with the same ids. Each request carries one document
     and gets exactly one response, in the order in which documents are finished, not sent. A rejected
-    document ends nothing: the rest go on. Stored documents are searched from the next published version on.
+    document ends nothing: the rest go on. In a collection that has a published version, stored documents are
+    searched within a second, beside it; documents beyond 100,000 passages from the next version on.
 
     Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection, or one has
     both or `check_only` without `encoded`),
@@ -162,7 +180,8 @@ class IndexerServiceAsyncStub(IndexerServiceStub):
     """
     PublishVersion: _aio.UnaryUnaryMultiCallable[_indexer_pb2.PublishVersionRequest, _indexer_pb2.PublishVersionResponse]  # type: ignore[assignment]
     """PublishVersion makes one immutable version of everything stored so far and lets the retrievers follow.
-    When nothing has changed since the last version, that one is returned. A publication that has begun goes on
+    When nothing has changed since the last version, that one is returned. After the first, versions are also made
+    without being asked for, once much was stored since the last one. A publication that has begun goes on
     when its caller leaves; callers that come meanwhile share the next one.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo:
@@ -170,8 +189,9 @@ class IndexerServiceAsyncStub(IndexerServiceStub):
     encoder or splitter: ingest them again), `READ_ONLY` (the indexer may not write its collections).
     """
     DeleteDocuments: _aio.UnaryUnaryMultiCallable[_indexer_pb2.DeleteDocumentsRequest, _indexer_pb2.DeleteDocumentsResponse]  # type: ignore[assignment]
-    """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, and no version whose
-    publication begins then holds them, one that a rollback makes neither. The next publication overwrites their
+    """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, within a second no
+    search finds them, and no version whose publication begins then holds them, one that a rollback makes neither. The
+    next publication overwrites their
     text and vectors in the log. Safe to repeat: of documents that are gone already it says where they still are.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection), RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION
@@ -253,6 +273,19 @@ class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def DeleteCollection(
+        self,
+        request: _indexer_pb2.DeleteCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_indexer_pb2.DeleteCollectionResponse, _abc.Awaitable[_indexer_pb2.DeleteCollectionResponse]]:
+        """DeleteCollection deletes a collection with its documents and versions, whole or not at all. What is being written
+        to it is finished first. Retrievers stop serving it within a second of the reply. There is no way back.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
+        collections).
+        """
+
+    @_abc_1.abstractmethod
     def ListDocuments(
         self,
         request: _indexer_pb2.ListDocumentsRequest,
@@ -273,7 +306,8 @@ class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_indexer_pb2.UpsertDocumentsResponse], _abc.AsyncIterator[_indexer_pb2.UpsertDocumentsResponse]]:
         """UpsertDocuments stores documents, replacing those with the same ids. Each request carries one document
         and gets exactly one response, in the order in which documents are finished, not sent. A rejected
-        document ends nothing: the rest go on. Stored documents are searched from the next published version on.
+        document ends nothing: the rest go on. In a collection that has a published version, stored documents are
+        searched within a second, beside it; documents beyond 100,000 passages from the next version on.
 
         Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection, or one has
         both or `check_only` without `encoded`),
@@ -288,7 +322,8 @@ class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_indexer_pb2.PublishVersionResponse, _abc.Awaitable[_indexer_pb2.PublishVersionResponse]]:
         """PublishVersion makes one immutable version of everything stored so far and lets the retrievers follow.
-        When nothing has changed since the last version, that one is returned. A publication that has begun goes on
+        When nothing has changed since the last version, that one is returned. After the first, versions are also made
+        without being asked for, once much was stored since the last one. A publication that has begun goes on
         when its caller leaves; callers that come meanwhile share the next one.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo:
@@ -302,8 +337,9 @@ class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _indexer_pb2.DeleteDocumentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_indexer_pb2.DeleteDocumentsResponse, _abc.Awaitable[_indexer_pb2.DeleteDocumentsResponse]]:
-        """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, and no version whose
-        publication begins then holds them, one that a rollback makes neither. The next publication overwrites their
+        """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, within a second no
+        search finds them, and no version whose publication begins then holds them, one that a rollback makes neither. The
+        next publication overwrites their
         text and vectors in the log. Safe to repeat: of documents that are gone already it says where they still are.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection), RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION

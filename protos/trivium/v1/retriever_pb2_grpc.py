@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RetrieverServiceStub:
-    """RetrieverService searches the published version of a collection.
+    """RetrieverService searches the published version of a collection, with what was stored since.
     """
 
     def __init__(self, channel):
@@ -43,7 +43,7 @@ class RetrieverServiceStub:
 
 
 class RetrieverServiceServicer:
-    """RetrieverService searches the published version of a collection.
+    """RetrieverService searches the published version of a collection, with what was stored since.
     """
 
     def Retrieve(self, request, context):
@@ -76,7 +76,7 @@ def add_RetrieverServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RetrieverService:
-    """RetrieverService searches the published version of a collection.
+    """RetrieverService searches the published version of a collection, with what was stored since.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RetrieverServiceStub:
-    """RetrieverService searches the published version of a collection."""
+    """RetrieverService searches the published version of a collection, with what was stored since."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -45,7 +45,7 @@ class RetrieverServiceStub:
 
 @_typing.type_check_only
 class RetrieverServiceAsyncStub(RetrieverServiceStub):
-    """RetrieverService searches the published version of a collection."""
+    """RetrieverService searches the published version of a collection, with what was stored since."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Retrieve: _aio.UnaryUnaryMultiCallable[_retriever_pb2.RetrieveRequest, _retriever_pb2.RetrieveResponse]  # type: ignore[assignment]
@@ -59,7 +59,7 @@ class RetrieverServiceAsyncStub(RetrieverServiceStub):
     """
 
 class RetrieverServiceServicer(metaclass=_abc_1.ABCMeta):
-    """RetrieverService searches the published version of a collection."""
+    """RetrieverService searches the published version of a collection, with what was stored since."""
 
     @_abc_1.abstractmethod
     def Retrieve(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from services.retriever.indexer.log import Delete, Erased, Location, Record, Rollback, Upsert
+from services.retriever.record import Delete, Erased, Location, Record, Rollback, Upsert
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Documents:
                 newer = [name for name, state in self._stored.items() if state.location.offset >= log_end]
                 for document_id in {*newer, *self._changes}:
                     self._set(document_id, states.get(document_id), location.offset)
-        self.log_end = location.offset + location.length
+        self.log_end = location.end
 
     def _set(self, document_id: str, state: Stored | None, offset: int) -> None:
         before = self._stored.get(document_id)

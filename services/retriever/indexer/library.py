@@ -8,6 +8,7 @@ from pathlib import Path
 
 from chassis.config import ConfigError
 from chassis.executor import SingleThread
+from services.retriever import durable
 from services.retriever.analyzer import Analyzer
 from services.retriever.collection import Collection, Settings, UnknownFormat, directories
 from services.retriever.indexer.concurrency import Undertakings
@@ -16,6 +17,10 @@ from services.retriever.indexer.log import CorruptLog
 from services.retriever.indexer.publisher import Recipe
 from services.retriever.indexer.versions import Retention
 from services.retriever.indexer.writer import CollectionWriter
+
+
+class NoSuchCollection(Exception):
+    """There is no collection of that name."""
 
 
 class Library:
@@ -28,8 +33,9 @@ class Library:
         self._retention = retention
         self._lock = _lock(collections_path)
         self._log_thread = SingleThread("log")
-        self._creating = asyncio.Lock()
-        self._creations = Undertakings()
+        self._changing = asyncio.Lock()
+        self._undertakings = Undertakings()
+        durable.remove_leftovers(collections_path)
         try:
             self._writer_by_name = {
                 collection.name: self._open_blocking(collection)
@@ -54,17 +60,37 @@ class Library:
 
         A caller that leaves does not stop it.
         """
-        return await asyncio.shield(self._creations.begin(self._create(name, analyzer)))
+        return await asyncio.shield(self._undertakings.begin(self._create(name, analyzer)))
 
     async def _create(self, name: str, analyzer: Analyzer) -> CollectionWriter:
-        async with self._creating:
+        async with self._changing:
             if name not in self._writer_by_name:
                 self._writer_by_name[name] = await asyncio.to_thread(self._create_blocking, name, analyzer)
         return self._writer_by_name[name]
 
+    async def delete(self, name: str) -> None:
+        """Delete a collection with all that it holds; what is being written is finished first.
+
+        A caller that leaves does not stop it. Raises NoSuchCollection. Raises OSError; then it is there as before.
+        """
+        await asyncio.shield(self._undertakings.begin(self._delete(name)))
+
+    async def _delete(self, name: str) -> None:
+        async with self._changing:
+            writer = self._writer_by_name.pop(name, None)
+            if writer is None:
+                raise NoSuchCollection(name)
+            await writer.close()
+            try:
+                await asyncio.to_thread(durable.remove, writer.collection.path)
+            except OSError:
+                if writer.collection.exists():
+                    self._writer_by_name[name] = await asyncio.to_thread(self._open_blocking, writer.collection)
+                raise
+
     async def close(self) -> None:
         """Finish what is being written, and let another process write."""
-        await self._creations.finish()
+        await self._undertakings.finish()
         for writer in self._writer_by_name.values():
             await writer.close()
         self._log_thread.close()

@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 
 from chassis.config import ConfigError
-
-FILE_NAME = ".writer.lock"
+from services.retriever.collection import LOCK
 
 
 class WriterLock:
@@ -16,7 +15,7 @@ class WriterLock:
 
     def __init__(self, collections_path: Path) -> None:
         """Raises ConfigError, naming the holder, when another process writes there."""
-        path = collections_path / FILE_NAME
+        path = collections_path / LOCK
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -19,10 +19,11 @@ from services.retriever import dense, durable, failpoint, manifest, sparse
 from services.retriever.analyzer import Analyzer
 from services.retriever.collection import Collection, CorruptPointer, Pointer
 from services.retriever.dense import FACTORY, METRIC, DenseIndex
-from services.retriever.fingerprint import Fingerprint, digest
-from services.retriever.indexer.log import Location, Log, Upsert
+from services.retriever.fingerprint import Fingerprint, makers
+from services.retriever.indexer.log import Log
 from services.retriever.manifest import Manifest
 from services.retriever.passage import Passage
+from services.retriever.record import Location, Upsert
 from services.retriever.version import DENSE_FILE, SPARSE_DIRECTORY
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Recipe:
     @property
     def made_by(self) -> str:
         """Digest of both."""
-        return digest({**self.encoder, **self.splitter})
+        return makers(self.encoder, self.splitter)[0]
 
     @property
     def fingerprint(self) -> Fingerprint:

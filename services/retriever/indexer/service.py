@@ -26,13 +26,13 @@ from services.retriever.indexer.config import IndexerConfig
 from services.retriever.indexer.disk import disk_errors
 from services.retriever.indexer.encoded import Brought, is_sampled
 from services.retriever.indexer.intake import MAX_CHARACTERS, MAX_ID_CHARACTERS, Rejected, require_valid
-from services.retriever.indexer.library import Library
+from services.retriever.indexer.library import Library, NoSuchCollection
 from services.retriever.indexer.listing import list_blocking
 from services.retriever.indexer.publisher import Recipe
 from services.retriever.indexer.splitter import Document, Section, Splitter
 from services.retriever.indexer.store import Kept, Outcome, Store
 from services.retriever.indexer.versions import NoSuchVersion, Retention, VersionIsPublished
-from services.retriever.indexer.writer import CollectionWriter, MadeByAnother, NothingStored
+from services.retriever.indexer.writer import CollectionWriter, MadeByAnother, NothingStored, WriterClosed
 from services.retriever.loader import load_encoder
 from services.retriever.manifest import CorruptVersion, Manifest
 from trivium.v1 import indexer_pb2, indexer_pb2_grpc
@@ -156,6 +156,17 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
             next_page_token=page[-1] if len(names) > page_size else "",
         )
 
+    async def DeleteCollection(
+        self,
+        request: indexer_pb2.DeleteCollectionRequest,
+        context: grpc.aio.ServicerContext[indexer_pb2.DeleteCollectionRequest, indexer_pb2.DeleteCollectionResponse],
+    ) -> indexer_pb2.DeleteCollectionResponse:
+        _require_name("name", request.name)
+        assert self._library is not None
+        with _writing(request.name):
+            await self._library.delete(request.name)
+        return indexer_pb2.DeleteCollectionResponse()
+
     async def ListDocuments(
         self,
         request: indexer_pb2.ListDocumentsRequest,
@@ -183,7 +194,7 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         context: grpc.aio.ServicerContext[indexer_pb2.PublishVersionRequest, indexer_pb2.PublishVersionResponse],
     ) -> indexer_pb2.PublishVersionResponse:
         writer = self._writer("collection", request.collection)
-        with _writing():
+        with _writing(writer.collection.name):
             published = await writer.publish()
         return indexer_pb2.PublishVersionResponse(
             index_version=published.index_version,
@@ -201,7 +212,7 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         for number, document_id in enumerate(request.document_ids):
             require_between(f"document_ids[{number}]", len(document_id), 1, MAX_ID_CHARACTERS)
         absent_from = 0
-        with _writing():
+        with _writing(writer.collection.name):
             deleted = await writer.delete(request.document_ids)
             if request.publish or request.purge:
                 with suppress(NothingStored):  # there never was a version
@@ -228,7 +239,7 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         context: grpc.aio.ServicerContext[indexer_pb2.RollbackVersionRequest, indexer_pb2.RollbackVersionResponse],
     ) -> indexer_pb2.RollbackVersionResponse:
         writer = self._writer("collection", request.collection)
-        with _writing():
+        with _writing(writer.collection.name):
             published = await writer.roll_back(_version_number(request.index_version))
         return indexer_pb2.RollbackVersionResponse(version=_describe_version(writer, published))
 
@@ -238,7 +249,7 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         context: grpc.aio.ServicerContext[indexer_pb2.DeleteVersionRequest, indexer_pb2.DeleteVersionResponse],
     ) -> indexer_pb2.DeleteVersionResponse:
         writer = self._writer("collection", request.collection)
-        with _writing():
+        with _writing(writer.collection.name):
             await writer.delete_versions([_version_number(request.index_version)])
         return indexer_pb2.DeleteVersionResponse()
 
@@ -248,7 +259,8 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         context: grpc.aio.ServicerContext[indexer_pb2.VerifyCollectionRequest, indexer_pb2.VerifyCollectionResponse],
     ) -> indexer_pb2.VerifyCollectionResponse:
         writer = self._writer("collection", request.collection)
-        found = await writer.verify()
+        with _writing(writer.collection.name):
+            found = await writer.verify()
         published = writer.published.index_version if writer.published else 0
         response = indexer_pb2.VerifyCollectionResponse(num_deleted_documents=found.num_deleted)
         response.log.num_records, response.log.fault = found.log.num_records, found.log.fault
@@ -287,6 +299,8 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         document_id = arrival.document.document_id
         try:
             kept = await self._keep(self._store, arrival)
+        except WriterClosed:
+            raise NotFound("collection", arrival.writer.collection.name) from None
         except Rejected as rejected:
             return _rejection(document_id, rejected.field, rejected.description)
         except TriviumError:
@@ -319,11 +333,13 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
 
 
 @contextmanager
-def _writing() -> Iterator[None]:
-    """What a collection's writer refuses, as a caller gets it."""
+def _writing(name: str) -> Iterator[None]:
+    """What the collection's writer refuses, as a caller gets it."""
     try:
         with disk_errors():
             yield
+    except (NoSuchCollection, WriterClosed):
+        raise NotFound("collection", name) from None
     except NothingStored:
         raise FailedPrecondition("NOTHING_STORED", "the collection holds no document yet") from None
     except MadeByAnother as error:

@@ -24,10 +24,10 @@ from services.retriever.indexer.encoded import (
     require_valid_encoded,
     rows_to_encode,
 )
-from services.retriever.indexer.log import Upsert
 from services.retriever.indexer.splitter import Document, Splitter
 from services.retriever.indexer.writer import CollectionWriter
 from services.retriever.passage import Passage
+from services.retriever.record import Upsert
 
 logger = logging.getLogger(__name__)
 

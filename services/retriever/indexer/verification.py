@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from services.retriever.collection import Collection, CorruptPointer
 from services.retriever.indexer import versions
-from services.retriever.indexer.log import CorruptLog, Location, Log, Record, Upsert
+from services.retriever.indexer.log import CorruptLog, Log
 from services.retriever.manifest import CorruptVersion, UnreadableIndex
+from services.retriever.record import Location, Record, Upsert
 from services.retriever.sparse import SparseIndex
 from services.retriever.version import open_legs
 

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from chassis.executor import SingleThread
 from services.retriever import durable, fingerprint, manifest
 from services.retriever.collection import Collection, CorruptPointer
 from services.retriever.indexer import versions
-from services.retriever.indexer.concurrency import Turns, Undertakings
+from services.retriever.indexer.concurrency import Output, Turns, Undertakings
 from services.retriever.indexer.documents import Documents, Stored
-from services.retriever.indexer.log import Delete, Log, Record, Rollback
+from services.retriever.indexer.log import Log
 from services.retriever.indexer.publisher import Recipe, publish
 from services.retriever.indexer.verification import LogFinding, VersionFinding, scan_log, scan_version
 from services.retriever.indexer.versions import NoSuchVersion, Retention, VersionIsPublished
 from services.retriever.manifest import CorruptVersion, Manifest
+from services.retriever.record import Delete, Location, Record, Rollback, Upsert
+
+logger = logging.getLogger(__name__)
+
+COMPACTION_PASSAGES = 10_000
+COMPACTION_SHARE = 0.05
+"""A version is made in the background once so many passages, and such a share of the published ones, were stored
+since: readers search these beside it, at a cost that grows with them."""
+
+
+class WriterClosed(Exception):
+    """The collection has been deleted."""
 
 
 class NothingStored(Exception):
@@ -45,16 +59,17 @@ class Verification:
 
 
 class CollectionWriter:
-    """Lives on the event loop; what blocks runs on the log's thread or on one of the loop's."""
+    """Lives on the event loop; what blocks runs on the log's thread or on one of the loop's.
+
+    Once it is closed, what writes raises WriterClosed.
+    """
 
     def __init__(self, collection: Collection, recipe: Recipe, retention: Retention, log_thread: SingleThread) -> None:
         """Open it and replay its log. Raises CorruptLog. Blocks."""
         durable.remove_leftovers(collection.versions_path)
         self.collection = collection
         self.settings = collection.settings()
-        self.made_by = recipe.made_by
-        self.encoded_by = fingerprint.digest(recipe.encoder)
-        """Of documents that brought their passages: our splitter had no part in them."""
+        self.made_by, self.encoded_by = fingerprint.makers(recipe.encoder, recipe.splitter)
         self.turns = Turns()
         """Of documents, by id."""
         self.published = _published(collection)
@@ -70,7 +85,12 @@ class CollectionWriter:
         self._next_publication: asyncio.Task[Manifest] | None = None
         self._verifying: asyncio.Task[Verification] | None = None
         self._is_closing = False
-        self._log = Log(collection.log_path, self._documents.apply)
+        self._is_closed = False
+        self._num_live = 0
+        """Passages that were stored since the published version, replaced ones too."""
+        self._next_compaction = 0
+        """So many are awaited after a compaction that failed."""
+        self._log = Log(collection.log_path, self._replay)
         if self.published:
             self._documents.forget_changes_before(self.published.log_end)
 
@@ -109,10 +129,12 @@ class CollectionWriter:
         return made_by in (self.made_by, self.encoded_by)
 
     async def append(self, record: Record) -> None:
-        """Take a record; it is on disk when this returns. Raises OSError; then it is not in the log.
+        """Take a record; it is on disk when this returns. Raises OSError, WriterClosed; then it is not in the log.
 
         Records that come while the disk is busy share the next fsync.
         """
+        if self._is_closed:
+            raise WriterClosed
         committed = asyncio.get_running_loop().create_future()
         self._pending.append((record, committed))
         if self._committing is None:
@@ -127,7 +149,7 @@ class CollectionWriter:
         Raises NothingStored, MadeByAnother, OSError.
         """
         if self._next_publication is None:
-            self._next_publication = self._undertakings.begin(self._publish())
+            self._next_publication = self._undertake(self._publish())
         return await asyncio.shield(self._next_publication)
 
     async def delete(self, document_ids: Iterable[str]) -> list[str]:
@@ -135,7 +157,7 @@ class CollectionWriter:
 
         Those that a rollback might bring back are deleted, too. A caller that leaves does not stop it. Raises OSError.
         """
-        return await asyncio.shield(self._undertakings.begin(self._delete(sorted(set(document_ids)))))
+        return await asyncio.shield(self._undertake(self._delete(sorted(set(document_ids)))))
 
     async def roll_back(self, index_version: int) -> Manifest:
         """Publish a new version with an old one's documents, but for those that were deleted since.
@@ -145,7 +167,7 @@ class CollectionWriter:
         Raises NoSuchVersion, CorruptVersion, MadeByAnother: then nothing has changed. Raises OSError: then it may be
         in the log, and the next publication carries it out.
         """
-        return await asyncio.shield(self._undertakings.begin(self._roll_back(index_version)))
+        return await asyncio.shield(self._undertake(self._roll_back(index_version)))
 
     async def versions(self) -> list[Manifest]:
         """The versions that are kept and can be read, oldest first. Raises OSError."""
@@ -166,12 +188,12 @@ class CollectionWriter:
 
         A caller that leaves does not stop it. Raises CorruptPointer, OSError.
         """
-        await asyncio.shield(self._undertakings.begin(self._purge(document_ids)))
+        await asyncio.shield(self._undertake(self._purge(document_ids)))
 
     async def verify(self) -> Verification:
         """Read the log and every version that is kept, whole. Callers share the one that runs. Raises OSError."""
         if self._verifying is None:
-            self._verifying = self._undertakings.begin(self._verify())
+            self._verifying = self._undertake(self._verify())
         return await asyncio.shield(self._verifying)
 
     async def delete_versions(self, index_versions: Iterable[int]) -> None:
@@ -179,15 +201,27 @@ class CollectionWriter:
 
         Raises NoSuchVersion, VersionIsPublished, CorruptPointer, OSError.
         """
-        await asyncio.shield(self._undertakings.begin(self._delete_versions(index_versions)))
+        await asyncio.shield(self._undertake(self._delete_versions(index_versions)))
 
     async def close(self) -> None:
-        """Finish what is being written."""
+        """Finish what is being written. What is begun from now on raises WriterClosed."""
         self._is_closing = True
-        if self._committing:
-            await asyncio.wait([self._committing])
         await self._undertakings.finish()
+        while self._committing:
+            await asyncio.wait([self._committing])
+        self._is_closed = True
         self._log.close()
+
+    def _undertake(self, work: Coroutine[Any, Any, Output]) -> asyncio.Task[Output]:
+        if self._is_closing:
+            work.close()
+            raise WriterClosed
+        return self._undertakings.begin(work)
+
+    def _replay(self, location: Location, record: Record) -> None:
+        self._documents.apply(location, record)
+        if self.published is None or location.offset >= self.published.log_end:
+            self._num_live += _num_passages(record)
 
     async def _commit(self) -> None:
         while self._pending:
@@ -200,8 +234,28 @@ class CollectionWriter:
                 continue
             for record, location in zip(records, locations, strict=True):
                 self._documents.apply(location, record)
+                self._num_live += _num_passages(record)
             _settle(group, None)
+            self._compact_if_due()
         self._committing = None
+
+    def _compact_if_due(self) -> None:
+        """The first version is its owner's to publish; later ones come by themselves, too."""
+        if self.published is None or self._is_closing or self._publishing.locked() or self._next_publication:
+            return
+        share = int(COMPACTION_SHARE * self.published.num_passages)
+        if self._num_live >= max(COMPACTION_PASSAGES, share, self._next_compaction):
+            self._undertakings.begin(self._compact())
+
+    async def _compact(self) -> None:
+        details = {"collection": self.collection.name, "num_passages": self._num_live}
+        try:
+            logger.info("compaction begins", extra=details)
+            await self.publish()
+            self._next_compaction = 0
+        except Exception:  # nobody waits for it; what is stored stays stored
+            logger.exception("compaction failed: tried again after as many passages more", extra=details)
+            self._next_compaction = 2 * self._num_live
 
     async def _delete(self, document_ids: Sequence[str]) -> list[str]:
         async with AsyncExitStack() as turns:
@@ -254,11 +308,12 @@ class CollectionWriter:
 
     async def _publish_now(self, like: Manifest | None) -> Manifest:
         """`like` may hold the very documents that are stored."""
-        stored, log_end = self._documents.now(), self._documents.log_end
+        stored, log_end, num_live = self._documents.now(), self._documents.log_end, self._num_live
         if like and stored != self._documents.at(like.log_end):
             like = None
         self.published = await asyncio.to_thread(self._publish_blocking, stored, log_end, like)
         self._documents.forget_changes_before(self.published.log_end)
+        self._num_live -= num_live
         await asyncio.to_thread(versions.retire, self.collection, self._retention)
         await self._erase_deleted(log_end)
         return self.published
@@ -287,6 +342,10 @@ class CollectionWriter:
     def _is_as_would_be(self, published: Manifest, log_end: int) -> bool:
         recipe = Recipe(published.encoder, published.splitter, published.dimension)
         return recipe == self._recipe and published.log_end == log_end
+
+
+def _num_passages(record: Record) -> int:
+    return len(record.passages) if isinstance(record, Upsert) else 0
 
 
 def _settle(group: list[tuple[Record, asyncio.Future[None]]], error: Exception | None) -> None:
