@@ -11,6 +11,7 @@ import typer
 from cli.collection_app import app as collection
 from cli.options import (
     Collection,
+    Filter,
     Gateway,
     Indexer,
     Json,
@@ -19,6 +20,7 @@ from cli.options import (
     TopK,
     console_for,
     failures_shown,
+    read_filter,
 )
 
 if TYPE_CHECKING:
@@ -102,6 +104,14 @@ def ingest(
         list[str] | None, typer.Option(help="CSV, JSON Lines: a field with text; may be repeated, then a section each.")
     ] = None,
     uri_field: Annotated[str, typer.Option(help="CSV, JSON Lines: the field with the address to open.")] = "",
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:TYPE",
+            help="CSV, JSON Lines: a field that filters may name; may be repeated. A new collection declares them. "
+            "Types: string, strings (a list, or separated by ;), integer, number, boolean, time (ISO 8601).",
+        ),
+    ] = None,
     prune: Annotated[
         bool, typer.Option("--prune", help="Delete every document of the collection that was not read.")
     ] = False,
@@ -117,11 +127,16 @@ def ingest(
     from cli.reading.read import ReadOptions
     from cli.upload import Upload
 
+    fields = _metadata_fields(metadata or [])
     options = ReadOptions(
-        id_field=id_field, title_field=title_field, text_fields=tuple(text_field or ()), uri_field=uri_field
+        id_field=id_field,
+        title_field=title_field,
+        text_fields=tuple(text_field or ()),
+        uri_field=uri_field,
+        metadata_fields=fields,
     )
     with failures_shown(json):
-        target = Upload(indexer, collection, language, wait, prune)
+        target = Upload(indexer, collection, language, wait, prune, fields)
         raise typer.Exit(0 if ingest(target, paths, options, json) else 1)
 
 
@@ -147,6 +162,10 @@ def build(
         list[str] | None, typer.Option(help="CSV, JSON Lines: a field with text; may be repeated, then a section each.")
     ] = None,
     uri_field: Annotated[str, typer.Option(help="CSV, JSON Lines: the field with the address to open.")] = "",
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:TYPE", help="CSV, JSON Lines: a field that filters may name, as for `ingest`."),
+    ] = None,
     prune: Annotated[
         bool, typer.Option("--prune", help="Delete every document of the collection that was not read.")
     ] = False,
@@ -162,12 +181,17 @@ def build(
     from cli.reading.read import ReadOptions
     from cli.upload import Upload
 
+    fields = _metadata_fields(metadata or [])
     options = ReadOptions(
-        id_field=id_field, title_field=title_field, text_fields=tuple(text_field or ()), uri_field=uri_field
+        id_field=id_field,
+        title_field=title_field,
+        text_fields=tuple(text_field or ()),
+        uri_field=uri_field,
+        metadata_fields=fields,
     )
     how = BuildOptions(work_dir, processes, threads or default_threads(processes))
     with failures_shown(json):
-        target = Upload(indexer, collection, language, wait, prune)
+        target = Upload(indexer, collection, language, wait, prune, fields)
         raise typer.Exit(0 if build(target, paths, options, how, json) else 1)
 
 
@@ -177,6 +201,7 @@ def ask(
     gateway: Gateway = "127.0.0.1:7000",
     collection: Collection = "default",
     top_k: TopK = None,
+    filter: Filter = "",
     timeout: Timeout = 30.0,
     json: Json = False,
 ) -> None:
@@ -187,7 +212,7 @@ def ask(
 
     with failures_shown(json):
         console = Console(quiet=json)
-        answer = ask(gateway, question, _search_options(collection, top_k), timeout, console)
+        answer = ask(gateway, question, _search_options(collection, top_k, filter=filter), timeout, console)
     if json:
         print(as_json(answer))
 
@@ -199,6 +224,7 @@ def search(
     collection: Collection = "default",
     top_k: TopK = None,
     num_candidates: NumCandidates = None,
+    filter: Filter = "",
     timeout: Timeout = 30.0,
     json: Json = False,
 ) -> None:
@@ -209,7 +235,8 @@ def search(
     from cli.search import search, show
 
     with failures_shown(json):
-        response = search(gateway, question, _search_options(collection, top_k, num_candidates), timeout)
+        options = _search_options(collection, top_k, num_candidates, filter)
+        response = search(gateway, question, options, timeout)
     if json:
         print(as_json(response))
     else:
@@ -224,6 +251,7 @@ def explain(
     collection: Collection = "default",
     top_k: TopK = None,
     num_candidates: NumCandidates = None,
+    filter: Filter = "",
     timeout: Timeout = 30.0,
     json: Json = False,
 ) -> None:
@@ -232,7 +260,7 @@ def explain(
     from cli.explain import explain, show
 
     with failures_shown(json):
-        options = _search_options(collection, top_k, num_candidates)
+        options = _search_options(collection, top_k, num_candidates, filter)
         response = explain(gateway, question, options, passage_id, timeout)
     if json:
         print(as_json(response))
@@ -369,10 +397,27 @@ def evaluate(
             command.run(path, place, settings, order, console_for(json), json)
 
 
-def _search_options(collection: str, top_k: int | None, num_candidates: int | None = None) -> gateway_pb2.SearchOptions:
+def _search_options(
+    collection: str, top_k: int | None, num_candidates: int | None = None, filter: str = ""
+) -> gateway_pb2.SearchOptions:
     from trivium.v1 import gateway_pb2
 
-    return gateway_pb2.SearchOptions(collection=collection, top_k=top_k, num_candidates=num_candidates)
+    return gateway_pb2.SearchOptions(
+        collection=collection, top_k=top_k, num_candidates=num_candidates, filter=read_filter(filter)
+    )
+
+
+def _metadata_fields(texts: list[str]) -> dict[str, str]:
+    """Types by name, of `name:type` texts."""
+    from cli.reading.metadata import TYPES
+
+    fields: dict[str, str] = {}
+    for text in texts:
+        name, _, kind = text.rpartition(":")
+        if not name or kind not in TYPES:
+            raise typer.BadParameter(f"{text!r} is no NAME:TYPE; types are {', '.join(TYPES)}", param_hint="--metadata")
+        fields[name] = kind
+    return fields
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from cli.ask import as_json
 from cli.connection import calling, open_channel
-from trivium.v1 import indexer_pb2, indexer_pb2_grpc
+from trivium.v1 import indexer_pb2, indexer_pb2_grpc, metadata_pb2
 
 TIMEOUT_S = 86_400.0
 """For each call that writes: it may take hours. The indexer cuts it to its own longest deadline."""
@@ -50,6 +50,8 @@ def show_one(address: str, name: str, console: Console, is_json: bool) -> None:
     table.add_row("[bold]documents[/]", f"{one.num_documents:,}, in {one.num_passages:,} passages")
     table.add_row("[bold]not published[/]", f"{one.num_unpublished_documents:,} stored, replaced or deleted since")
     table.add_row("[bold]analyzer[/]", _analyzer(one.analyzer))
+    if one.fields:
+        table.add_row("[bold]fields[/]", ", ".join(f"{escape(field.name)} ({_type(field)})" for field in one.fields))
     table.add_row("[bold]created[/]", _moment(one.created_at))
     console.print(table)
 
@@ -112,6 +114,7 @@ def delete_documents(
     with _indexer(address) as stub:
         for one in _deletions(stub, name, document_ids):
             response.deleted_document_ids.extend(one.deleted_document_ids)
+            response.num_deleted_documents += len(one.deleted_document_ids)
         for one in _deletions(stub, name, document_ids, publish=True, purge=purge):  # one publication for all
             response.absent_from_version = one.absent_from_version
             response.held_by_versions[:] = sorted({*response.held_by_versions, *one.held_by_versions})
@@ -122,14 +125,28 @@ def delete_documents(
         return not missing
     for document_id in missing:
         console.print(f"[yellow]not there[/] {escape(document_id)}", soft_wrap=True, highlight=False)
-    text = f"{len(response.deleted_document_ids):,} deleted"
+    console.print(_deleted(response, "--purge deletes what holds them"), soft_wrap=True, highlight=False)
+    return not missing
+
+
+def delete_chosen(
+    address: str, name: str, wanted: metadata_pb2.Filter, purge: bool, console: Console, is_json: bool
+) -> None:
+    """Delete what the filter chooses, and publish a version without it."""
+    request = indexer_pb2.DeleteDocumentsRequest(collection=name, filter=wanted, publish=True, purge=purge)
+    with _indexer(address) as stub:
+        response = stub.DeleteDocuments(request, timeout=TIMEOUT_S)
+    _tell(response, _deleted(response, "delete-version deletes it"), console, is_json)
+
+
+def _deleted(response: indexer_pb2.DeleteDocumentsResponse, remedy: str) -> str:
+    text = f"{response.num_deleted_documents:,} deleted"
     if response.absent_from_version:
         text += f"; from version {response.absent_from_version} on they are in no index and not in the log"
     if response.held_by_versions:
         held_by = ", ".join(map(str, response.held_by_versions))
-        text += f"; still held by version {held_by} (--purge deletes what holds them)"
-    console.print(text, soft_wrap=True, highlight=False)
-    return not missing
+        text += f"; still held by version {held_by} ({remedy})"
+    return text
 
 
 def delete_all(stub: indexer_pb2_grpc.IndexerServiceStub, name: str, document_ids: Sequence[str]) -> int:
@@ -228,6 +245,10 @@ def _table(*columns: str) -> Table:
 def _analyzer(analyzer: indexer_pb2.Analyzer) -> str:
     parts = [analyzer.language, "stemmed" if analyzer.stemming else "", "stop words" if analyzer.stop_words else ""]
     return ", ".join(filter(None, parts))
+
+
+def _type(field: metadata_pb2.FieldDefinition) -> str:
+    return metadata_pb2.FieldType.Name(field.type).removeprefix("FIELD_TYPE_").lower()
 
 
 def _moment(timestamp: Timestamp) -> str:

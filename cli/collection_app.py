@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import Indexer, Json, console_for, failures_shown
+from cli.options import Filter, Indexer, Json, console_for, failures_shown, read_filter
 
 app = typer.Typer(help="Collections and their versions: look, publish, roll back, delete.", no_args_is_help=True)
 
@@ -137,17 +137,27 @@ def delete_version(name: Name, version: Version, indexer: Indexer = ADDRESS, jso
 @app.command("delete-documents")
 def delete_documents(
     name: Name,
-    document_ids: Annotated[list[str], typer.Argument(help="Ids of the documents, as `search --json` names them.")],
+    document_ids: Annotated[
+        list[str] | None, typer.Argument(help="Ids of the documents, as `search --json` names them.")
+    ] = None,
+    filter: Filter = "",
     purge: Annotated[bool, typer.Option("--purge", help="Delete every old version that holds them, too.")] = False,
     indexer: Indexer = ADDRESS,
     json: Json = False,
 ) -> None:
-    """Delete documents, and publish a version without them.
+    """Delete documents by id or by their metadata, and publish a version without them.
 
-    The exit status is 1 when one of them was not there.
+    The exit status is 1 when one that was named was not there.
     """
     from cli import collection
 
+    wanted = read_filter(filter)
+    if bool(document_ids) == bool(wanted):
+        raise typer.BadParameter("either ids of documents or --filter")
     with failures_shown(json):
+        if wanted:
+            collection.delete_chosen(indexer, name, wanted, purge, console_for(json), json)
+            return
+        assert document_ids
         are_all_deleted = collection.delete_documents(indexer, name, document_ids, purge, console_for(json), json)
         raise typer.Exit(0 if are_all_deleted else 1)

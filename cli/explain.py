@@ -132,6 +132,9 @@ def reasons(response: gateway_pb2.ExplainResponse) -> Iterator[str]:
             yield "The reranker never read it: only a leg of fusion weight 0 found it."
         case Outcome.CANDIDATE_OUTCOME_NOT_FOUND:
             yield f"No leg found it among its {response.leg_limit:,} best."
+        case Outcome.CANDIDATE_OUTCOME_FILTERED_OUT:
+            yield "The filter does not choose it: no leg looked at it."
+            return
     if scores.HasField("blended_rank"):
         yield (
             f"Final rank {scores.blended_rank:,}: the reranker ranks it {scores.rerank_rank:,} "

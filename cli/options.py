@@ -12,6 +12,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from trivium.v1 import metadata_pb2
+
 Gateway = Annotated[str, typer.Option(help="The gateway's gRPC address.", envvar="TRIVIUM_GATEWAY")]
 Indexer = Annotated[str, typer.Option(help="The indexer's gRPC address.", envvar="TRIVIUM_INDEXER")]
 Collection = Annotated[str, typer.Option(help="The collection's name.")]
@@ -20,7 +22,28 @@ NumCandidates = Annotated[
     int | None, typer.Option(help="How many passages are reranked. [default: 30]", min=1, max=1_000)
 ]
 Timeout = Annotated[float, typer.Option(help="Seconds the whole question may take.", min=0.001)]
+Filter = Annotated[
+    str,
+    typer.Option(
+        metavar="JSON",
+        help='Choose documents by metadata: {"equals": {"field": "year", "value": {"integer_value": 2024}}}.',
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def read_filter(text: str) -> metadata_pb2.Filter | None:
+    """What `--filter` says; None where it says nothing."""
+    from google.protobuf import json_format
+
+    from trivium.v1 import metadata_pb2
+
+    if not text:
+        return None
+    try:
+        return json_format.Parse(text, metadata_pb2.Filter())
+    except json_format.ParseError as error:
+        raise typer.BadParameter(str(error), param_hint="--filter") from None
 
 
 @contextmanager

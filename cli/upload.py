@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import grpc
@@ -14,7 +14,7 @@ from cli.collection import TIMEOUT_S, delete_all
 from cli.connection import calling, open_channel, wait_until_serving
 from cli.reading.read import Reading
 from cli.summary import NearDuplicate, Summary
-from trivium.v1 import indexer_pb2, indexer_pb2_grpc
+from trivium.v1 import indexer_pb2, indexer_pb2_grpc, metadata_pb2
 
 OnProgress = Callable[[Summary], None]
 
@@ -39,6 +39,8 @@ class Upload:
     """Seconds to wait for an indexer that does not serve yet."""
     prune: bool = False
     """Documents that the collection holds and nobody read are deleted."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Types of the metadata fields of a new collection, by name; one that exists keeps its own."""
 
 
 def upload(target: Upload, readings: Iterable[Reading], comparison: Comparison, on_progress: OnProgress) -> Summary:
@@ -91,7 +93,11 @@ def ensure_collection(stub: indexer_pb2_grpc.IndexerServiceStub, target: Upload)
     if target.language is None and _exists(stub, target.collection):
         return
     analyzer = indexer_pb2.Analyzer(language=target.language or "")
-    request = indexer_pb2.CreateCollectionRequest(name=target.collection, analyzer=analyzer)
+    fields = [
+        metadata_pb2.FieldDefinition(name=name, type=f"FIELD_TYPE_{kind.upper()}")
+        for name, kind in target.fields.items()
+    ]
+    request = indexer_pb2.CreateCollectionRequest(name=target.collection, analyzer=analyzer, fields=fields)
     stub.CreateCollection(request, timeout=TIMEOUT_S)
 
 

@@ -74,7 +74,14 @@ def _passage(
     standing: PassageStanding, candidates: list[ExplainedCandidate], config: GatewayConfig
 ) -> PassageExplanation:
     passage_id = standing.passage.passage_id
-    nowhere = ExplainedCandidate(passage=standing.passage, outcome=CandidateOutcome.CANDIDATE_OUTCOME_NOT_FOUND)
+    nowhere = ExplainedCandidate(
+        passage=standing.passage,
+        outcome=(
+            CandidateOutcome.CANDIDATE_OUTCOME_FILTERED_OUT
+            if standing.is_filtered_out
+            else CandidateOutcome.CANDIDATE_OUTCOME_NOT_FOUND
+        ),
+    )
     ranked = ((rank, one) for rank, one in enumerate(candidates, 1) if one.passage.passage_id == passage_id)
     rank, candidate = next(ranked, (0, nowhere))
     needed_top_k = needed_num_candidates = None
@@ -105,4 +112,5 @@ def _applied(question: Question) -> SearchOptions:
         fusion=retrieval.fusion if retrieval.HasField("fusion") else None,
         rerank_weight=question.rerank_weight,
         min_index_version=retrieval.min_index_version,
+        filter=retrieval.filter if retrieval.HasField("filter") else None,
     )

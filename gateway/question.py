@@ -63,6 +63,7 @@ def read_search(text: str, options: SearchOptions, config: GatewayConfig) -> Que
             top_k=_num_candidates(options, top_k, config),
             fusion=options.fusion if options.HasField("fusion") else None,
             min_index_version=options.min_index_version,
+            filter=options.filter if options.HasField("filter") else None,
         ),
         top_k=top_k,
         rerank_weight=_rerank_weight(options, config),

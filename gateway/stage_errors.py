@@ -34,6 +34,7 @@ FIELD_BY_STAGE_FIELD = {
         "top_k": "search.num_candidates",
         "fusion": "search.fusion",
         "min_index_version": "search.min_index_version",
+        "filter": "search.filter",
         "passage_id": "passage_id",
     },
     "reranker": {"question": "question"},

@@ -12,6 +12,7 @@ from typing import TypeVar
 import grpc
 
 from chassis.deadline import Deadline
+from chassis.errors import FailedPrecondition
 from gateway.config import GatewayConfig
 from gateway.connections import Connections
 from gateway.stage_errors import GONE, StageFailed, from_rpc_error
@@ -39,12 +40,15 @@ class Stages:
         await self._connections.close()
 
     async def retrieve(self, request: RetrieveRequest, within: Deadline) -> RetrieveResponse:
-        """What the retriever found."""
+        """What the retriever found. Raises FailedPrecondition when it knows no filter, and was sent one."""
 
         async def ask() -> RetrieveResponse:
             return await self._connections.retriever.Retrieve(request, timeout=within.remaining_s())
 
-        return await repeat_once("retriever", ask, within)
+        found = await repeat_once("retriever", ask, within)
+        if request.HasField("filter") and not found.is_filtered:
+            raise FailedPrecondition("RETRIEVER_TOO_OLD", "the retriever is older than the gateway and filters nothing")
+        return found
 
     async def rerank(self, question: str, candidates: Sequence[Candidate], within: Deadline) -> RerankResponse:
         """The reranker's judgement: one score for each candidate. Raises StageFailed when any lacks one."""

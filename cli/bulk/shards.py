@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf.proto import parse_length_prefixed, serialize_length_prefixed
+from google.protobuf.proto import parse_length_prefixed
 
 from trivium.v1 import indexer_pb2
 
@@ -37,10 +37,11 @@ def write_documents(
     directory = folder / "documents"
     directory.mkdir(parents=True, exist_ok=True)
     shards: list[Shard] = []
-    content: Any = io.BytesIO()  # the library's type is narrower than what it writes
+    content = io.BytesIO()
     num_characters = 0
     for document in documents:
-        serialize_length_prefixed(document, content)
+        message = document.SerializeToString(deterministic=True)  # the same documents have the same name
+        content.write(_varint(len(message)) + message)
         num_characters += sum(len(section.text) for section in document.sections)
         if num_characters >= shard_characters:
             shards.append(Shard(_write(directory, content.getvalue()), num_characters))
@@ -98,6 +99,15 @@ class _Stream:
     def read(self, kind: Any) -> Any:
         """The next one; None at the end."""
         return parse_length_prefixed(kind, self._file)
+
+
+def _varint(number: int) -> bytes:
+    """As a message's length stands before it."""
+    digits = bytearray()
+    while number > 127:
+        digits.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*digits, number])
 
 
 def _write(directory: Path, content: bytes) -> str:

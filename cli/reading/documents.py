@@ -58,6 +58,7 @@ def to_document(origin: Origin, parsed: Parsed) -> indexer_pb2.Document:
         title=(parsed.title or origin.file_name)[:MAX_TITLE_CHARACTERS],
         uri=_uri(origin.uri),
         sections=[_section(part) for part in parsed.parts],
+        metadata=parsed.metadata,
     )
     require_bytes(document.ByteSize(), MAX_MESSAGE_BYTES)
     return document

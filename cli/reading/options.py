@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,9 @@ class ReadOptions:
     else all other columns as `name: value` lines."""
     uri_field: str = ""
     """Default: `uri` or `url` where there is one."""
+    metadata_fields: Mapping[str, str] = field(default_factory=dict)
+    """Columns or keys that are metadata, with their types (`string`, `strings`, `integer`, …). Their values are not
+    among the `name: value` lines."""
     workers: int = 0
     """Processes that parse. 0: as many as cores, at most 4."""
     time_limit_s: int = 60

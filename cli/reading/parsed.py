@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from trivium.v1 import metadata_pb2
 
 
 class Unreadable(Exception):
@@ -32,6 +34,7 @@ class Parsed:
     parts: Sequence[Part]
     dropped: Counter[str] = field(default_factory=Counter)
     """What is not in the parts though the file holds it, by kind."""
+    metadata: Mapping[str, metadata_pb2.MetadataValue] = field(default_factory=dict)
 
 
 class PartsBuilder:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 from cli.reading.cleaning import clean
 from cli.reading.documents import Origin
 from cli.reading.kinds import Kind
+from cli.reading.metadata import metadata_of
 from cli.reading.options import ReadOptions
 from cli.reading.parsed import Parsed, PartsBuilder, Unreadable
 from cli.reading.records import Record, csv_records, json_records
@@ -49,7 +50,7 @@ def _row(origin: Origin, kind: Kind, record: Record, options: ReadOptions) -> Ro
     if record.values is None:
         return Row(record.number, origin, None, record.num_bytes, record.reason)
     try:
-        fields = _Fields.of(record.values, options)
+        fields = _Fields.of(record.values, options, options.metadata_fields if kind is Kind.CSV else ())
         row_origin = fields.origin(origin, kind, record)
         return Row(record.number, row_origin, fields.parsed(record.values), record.num_bytes)
     except Unreadable as error:
@@ -67,11 +68,13 @@ class _Fields:
     is_id_whole: bool
     """The document's id is the field's value alone, because an option named the field."""
     values: Mapping[str, Any]
+    metadata: Mapping[str, str]
+    """Types by name."""
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], options: ReadOptions) -> _Fields:
-        """Raises Unreadable when an option names a field that the row has not."""
-        wanted = (options.id_field, options.title_field, options.uri_field, *options.text_fields)
+    def of(cls, values: Mapping[str, Any], options: ReadOptions, columns: Iterable[str]) -> _Fields:
+        """Raises Unreadable when an option names a field that the row has not, or it has not all of `columns`."""
+        wanted = (options.id_field, options.title_field, options.uri_field, *options.text_fields, *columns)
         missing = [name for name in wanted if name and name not in values]
         if missing:
             raise Unreadable(f"has no field {missing[0]!r}; it has {', '.join(map(repr, list(values)[:20]))}")
@@ -82,6 +85,7 @@ class _Fields:
             texts=options.text_fields or tuple(filter(None, [_first(values, _TEXT_FIELDS)])),
             is_id_whole=bool(options.id_field),
             values=values,
+            metadata=options.metadata_fields,
         )
 
     def origin(self, origin: Origin, kind: Kind, record: Record) -> Origin:
@@ -110,14 +114,20 @@ class _Fields:
             for name in self.texts:
                 add((clean(name)[0],), _text_of(values[name]))
         else:
-            others = [name for name in values if name not in (self.id, self.title, self.uri)]
+            others = [name for name in values if name not in (self.id, self.title, self.uri, *self.metadata)]
             lines = [f"{name}: {text}" for name in others if (text := _text_of(values[name]).strip())]
             add((), "\n".join(lines))
-        return Parsed(title, builder.parts, dropped)
+        texts = {name: _texts_of(values[name]) for name in self.metadata if name in values}
+        return Parsed(title, builder.parts, dropped, metadata_of(texts, self.metadata))
 
 
 def _first(values: Mapping[str, Any], names: Sequence[str]) -> str:
     return next((name for name in names if name in values), "")
+
+
+def _texts_of(value: Any) -> list[str]:
+    """Of a list each member's; the text of all else."""
+    return [_text_of(one).strip() for one in (value if isinstance(value, list) else [value])]
 
 
 def _text_of(value: Any) -> str:

@@ -5,7 +5,7 @@
 └── handbook/                  a collection
     ├── collection.json        what was fixed when it was created
     ├── log/000001.log         every acknowledged document: text and vectors
-    ├── versions/000007/       manifest.json, dense.faiss, sparse/: immutable
+    ├── versions/000007/       manifest.json, dense.faiss, sparse/, columns/ (with fields): immutable
     └── published              the pointer: version number and its manifest's sha256
 """
 
@@ -14,12 +14,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from services.retriever import durable
 from services.retriever.analyzer import Analyzer
+from services.retriever.metadata import Fields, declared_from_json, declared_to_json
 
 DEFAULT_NAME = "default"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
@@ -54,6 +55,8 @@ class Settings:
 
     analyzer: Analyzer
     created_at: datetime
+    fields: Fields = field(default_factory=dict)
+    """Those that documents may have and filters may name."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class Collection:
             "format": FORMAT,
             "analyzer": asdict(settings.analyzer),
             "created_at": settings.created_at.isoformat(),
+            "fields": declared_to_json(settings.fields),
         }
         durable.replace(beside / SETTINGS, json.dumps(fields, indent=2).encode())
         beside.rename(self.path)
@@ -111,7 +115,11 @@ class Collection:
         if fields["format"] != FORMAT:
             raise UnknownFormat(f"{self.path / SETTINGS}: format {fields['format']}, this software reads {FORMAT}")
         created_at = datetime.fromisoformat(fields["created_at"]).astimezone(UTC)
-        return Settings(Analyzer(**fields["analyzer"]), created_at)
+        try:
+            declared = declared_from_json(fields.get("fields", {}))
+        except ValueError as error:
+            raise UnknownFormat(f"{self.path / SETTINGS}: {error}") from error
+        return Settings(Analyzer(**fields["analyzer"]), created_at, declared)
 
     def pointer(self) -> Pointer | None:
         """The published version; None when nothing is published. Raises CorruptPointer."""

@@ -9,11 +9,11 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from services.retriever.columns import Rows
 from services.retriever.fusion import Ranked, rank
 from services.retriever.manifest import UnreadableIndex
 
 Vectors = NDArray[np.float32]
-Rows = NDArray[np.bool_]
 
 METRIC = "inner_product"
 """Equals cosine for encoders that normalise."""

@@ -23,6 +23,8 @@ class Standing:
     """How many rows each leg was looked through for."""
     needed_top_k: int | None
     """With as many wanted it is among them, with one less it is not. None where the most that may be are too few."""
+    is_filtered_out: bool = False
+    """The filter does not choose it: no leg can have it."""
 
 
 def find_left_out(version: Version, search: Search, findings: Findings) -> list[tuple[Found, Passage]]:
@@ -62,7 +64,8 @@ def find_standing(
         bm25=next((ranked for ranked in bm25 if ranked.row == row), None),
     )
     (passage,) = version.sparse.passages([row])
-    return Standing(found, passage, limit, needed_top_k if needed_top_k <= max_top_k else None)
+    is_filtered_out = findings.kept is not None and not findings.kept[row]
+    return Standing(found, passage, limit, needed_top_k if needed_top_k <= max_top_k else None, is_filtered_out)
 
 
 def _continued(found: Sequence[Ranked], further: Sequence[Ranked]) -> list[Ranked]:
@@ -75,10 +78,10 @@ def _continued(found: Sequence[Ranked], further: Sequence[Ranked]) -> list[Ranke
 def _dense(version: Version, findings: Findings, limit: int) -> list[Ranked]:
     if findings.encoded is None or findings.dense_error:
         return []
-    return version.dense.search(findings.encoded.output.vector, limit)
+    return version.dense.search(findings.encoded.output.vector, limit, findings.kept)
 
 
 def _bm25(version: Version, search: Search, findings: Findings, limit: int) -> list[Ranked]:
     if search.mode is Mode.DENSE or findings.bm25_error:
         return []
-    return version.sparse.search(search.question, limit)
+    return version.sparse.search(search.question, limit, findings.kept)

@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -19,8 +20,10 @@ import numpy as np
 from tantivy import Index, IndexWriter, Occur, Query, Searcher
 
 from services.retriever import fingerprint
-from services.retriever.dense import Rows, Vectors
+from services.retriever.columns import Columns, Comparison, MetadataColumns, Rows
+from services.retriever.dense import Vectors
 from services.retriever.fusion import Ranked, rank
+from services.retriever.metadata import Fields, Value
 from services.retriever.passage import Passage
 from services.retriever.record import Delete, Erased, Record, Rollback, UnknownKind, Upsert
 from services.retriever.sparse import SparseIndex, entry, find, schema
@@ -51,9 +54,8 @@ class LiveDense:
 
     def search(self, vector: Vectors, limit: int, kept: Rows | None = None) -> list[Ranked]:
         """The `limit` nearest rows to one vector of shape (dimension,), best first. Blocks."""
-        of_version = None if kept is None else kept[: self.num_published]
-        published = _past(self.gone, limit, lambda wanted: self.published.search(vector, wanted, of_version))
-        unwanted = self.gone if kept is None else self.gone | ~kept
+        unwanted, of_version = _split(self.gone, kept, self.num_published)
+        published = _past(unwanted, limit, lambda wanted: self.published.search(vector, wanted, of_version))
         live = _past(unwanted, limit, lambda wanted: self._nearest(vector, wanted))
         return _merge(published, live, limit)
 
@@ -77,14 +79,15 @@ class LiveSparse:
     gone: Rows
     """Of all rows, those whose document was replaced or deleted."""
 
-    def search(self, question: str, limit: int) -> list[Ranked]:
+    def search(self, question: str, limit: int, kept: Rows | None = None) -> list[Ranked]:
         """The `limit` best rows for any of the question's terms, best first. Blocks."""
-        published = _past(self.gone, limit, lambda wanted: self.published.search(question, wanted))
+        unwanted, of_version = _split(self.gone, kept, self.published.num_passages)
+        published = _past(unwanted, limit, lambda wanted: self.published.search(question, wanted, of_version))
         clauses = [clause for term in self.published.terms(question) if (clause := self._clause(term))]
         if not clauses:
             return published
         query = Query.boolean_query([(Occur.Should, clause) for clause in clauses])
-        return _merge(published, _past(self.gone, limit, lambda wanted: find(self.searcher, query, wanted)), limit)
+        return _merge(published, _past(unwanted, limit, lambda wanted: find(self.searcher, query, wanted)), limit)
 
     def passages(self, rows: Sequence[int]) -> list[Passage]:
         """The passages at these rows, in their order. Blocks."""
@@ -110,6 +113,34 @@ class LiveSparse:
         own = _inverse_document_frequency(int(self.searcher.num_docs), num_with)
         wanted = _inverse_document_frequency(self.published.num_passages, self.published.num_with(term))
         return Query.boost_query(Query.term_query(SCHEMA, "body", term, "freq"), wanted / own)
+
+
+@dataclass(frozen=True)
+class LiveColumns:
+    """The metadata of a version and of what was stored since, at one moment."""
+
+    published: MetadataColumns
+    stored_since: Sequence[Passage]
+    """Of the rows that follow the version's; perhaps of later ones, too."""
+    num_live: int
+
+    @property
+    def fields(self) -> Fields:
+        return self.published.fields
+
+    def holding(self, field: str, values: Sequence[Value]) -> Rows:
+        """The rows that have one of these values, which are of the field's type. Blocks."""
+        return np.concatenate([self.published.holding(field, values), self._live.holding(field, values)])
+
+    def comparing(self, field: str, comparisons: Sequence[tuple[Comparison, Value]]) -> Rows:
+        """The rows of which all comparisons are true. The field's type has an order. Blocks."""
+        published, live = (columns.comparing(field, comparisons) for columns in (self.published, self._live))
+        return np.concatenate([published, live])
+
+    @cached_property
+    def _live(self) -> Columns:
+        """Made for the first filter: most questions have none."""
+        return Columns.of(self.stored_since[: self.num_live], self.fields)
 
 
 class LiveSegment:
@@ -236,7 +267,16 @@ class LiveSegment:
         vectors = self._vectors[: len(self._passages)]
         dense = LiveDense(self._origin.dense, self._published.num_passages, vectors, gone)
         sparse = LiveSparse(self._published, self._passages, len(gone), self._index.searcher(), gone)
-        return replace(self._origin, dense=dense, sparse=sparse)
+        columns = LiveColumns(self._origin.columns, self._passages, len(self._passages))
+        return replace(self._origin, dense=dense, sparse=sparse, columns=columns)
+
+
+def _split(gone: Rows, kept: Rows | None, num_published: int) -> tuple[Rows, Rows | None]:
+    """The rows that are not to be found, and those of the version that are; None when all of these may be."""
+    if kept is None:
+        return gone, None
+    wanted = kept & ~gone
+    return ~wanted, wanted[:num_published]
 
 
 def _past(gone: Rows, limit: int, search: Callable[[int], list[Ranked]]) -> list[Ranked]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
+from typing import Any
+
+from services.retriever import metadata
+from services.retriever.metadata import Metadata
 
 PASSAGE_FORMAT = "title > headings, newline, text"
 """Names what `heading_line` and `indexed_text` do. Part of the fingerprint: change it when they change."""
@@ -23,6 +27,8 @@ class Passage:
     page: int | None
     start: int
     end: int
+    metadata: Metadata = field(default_factory=dict, hash=False)
+    """The document's."""
 
     @property
     def heading_line(self) -> str:
@@ -41,13 +47,19 @@ class Passage:
 
     def to_json(self) -> bytes:
         """UTF-8."""
-        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":")).encode()
+        fields: dict[str, Any] = asdict(self)
+        fields.pop("metadata")
+        if self.metadata:
+            fields["metadata"] = metadata.to_json(self.metadata)
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Passage:
         """The passage that `to_json` wrote."""
         fields = json.loads(data)
-        return cls(**{**fields, "heading_path": tuple(fields["heading_path"])})
+        fields["heading_path"] = tuple(fields["heading_path"])
+        fields["metadata"] = metadata.from_json(fields.get("metadata", {}))
+        return cls(**fields)
 
 
 def numbered_id(document_id: str, number: int) -> str:

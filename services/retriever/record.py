@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.retriever import metadata
+from services.retriever.metadata import Metadata
 from services.retriever.passage import Passage
 
 FILE_NAME = "000001.log"
@@ -25,8 +27,9 @@ HEADER = struct.Struct("<4sIIQ")
 """Magic, length of the record in bytes, crc32 of (group, record), offset at which the group begins."""
 LENGTHS = struct.Struct("<II")
 """Bytes of the record's JSON and of its vectors."""
-UPSERT, ERASED, DELETE, ROLLBACK = "upsert/1", "erased/1", "delete/1", "rollback/1"
-KINDS = (UPSERT, ERASED, DELETE, ROLLBACK)
+UPSERT, UPSERT_WITH_METADATA = "upsert/1", "upsert/2"
+ERASED, DELETE, ROLLBACK = "erased/1", "delete/1", "rollback/1"
+KINDS = (UPSERT, UPSERT_WITH_METADATA, ERASED, DELETE, ROLLBACK)
 """What a record is and how it is written. Change the number when that changes: a reader refuses another."""
 
 
@@ -44,6 +47,11 @@ class Upsert:
     """Digest of encoder and splitter."""
     passages: tuple[Passage, ...]
     vectors: NDArray[np.float32]
+
+    @property
+    def metadata(self) -> Metadata:
+        """All passages have the document's."""
+        return self.passages[0].metadata if self.passages else {}
 
 
 @dataclass(frozen=True)
@@ -160,8 +168,9 @@ def _fields_of_document(record: Upsert) -> dict[str, Any]:
         place = (passage.title, passage.heading_path, passage.uri)
         number = number_by_place.setdefault(place, len(number_by_place))
         passages.append([passage.passage_id, number, passage.text, passage.page, passage.start, passage.end])
+    common = metadata.to_json(record.metadata)
     return {
-        "kind": UPSERT,
+        **({"kind": UPSERT_WITH_METADATA, "metadata": common} if common else {"kind": UPSERT}),
         "document_id": record.document_id,
         "content_hash": record.content_hash,
         "made_by": record.made_by,
@@ -175,7 +184,7 @@ def decode(data: bytes) -> Record:
     text_length, _ = LENGTHS.unpack_from(data)
     fields = json.loads(data[LENGTHS.size : LENGTHS.size + text_length])
     kind = fields.get("kind")
-    if kind == UPSERT:
+    if kind in (UPSERT, UPSERT_WITH_METADATA):
         return _document(fields, np.frombuffer(data, dtype="<f4", offset=LENGTHS.size + text_length))
     if kind == ERASED:
         return Erased(fields["document_id"], fields["made_by"], fields["num_passages"])
@@ -188,8 +197,9 @@ def decode(data: bytes) -> Record:
 
 def _document(fields: Mapping[str, Any], vectors: NDArray[np.float32]) -> Upsert:
     places = [(title, tuple(heading_path), uri) for title, heading_path, uri in fields["places"]]
+    common = metadata.from_json(fields.get("metadata", {}))
     passages = tuple(
-        Passage(passage_id, fields["document_id"], title, heading_path, text, uri, page, start, end)
+        Passage(passage_id, fields["document_id"], title, heading_path, text, uri, page, start, end, common)
         for passage_id, number, text, page, start, end in fields["passages"]
         for title, heading_path, uri in [places[number]]
     )

@@ -15,7 +15,9 @@ import faiss
 from chassis.batcher import Batcher, Served
 from chassis.deadline import Deadline
 from chassis.device import num_threads
+from services.retriever.columns import Rows
 from services.retriever.encoder import Encoded, Text
+from services.retriever.filter import Filter, select
 from services.retriever.fusion import Found, Ranked, Weights, fuse, list_unfused
 from services.retriever.passage import Passage
 from services.retriever.version import Version
@@ -51,6 +53,8 @@ class Search:
     mode: Mode
     top_k: int
     weights: Weights
+    filter: Filter | None = None
+    """Chooses the passages that are searched. Has been checked with the version's fields."""
 
     @property
     def limit(self) -> int:
@@ -76,6 +80,8 @@ class Findings:
     dense_error: BaseException | None = None
     bm25_error: BaseException | None = None
     """Which leg of a hybrid search failed, and by what."""
+    kept: Rows | None = None
+    """The rows that were searched. None when all were."""
 
 
 class Searcher:
@@ -93,10 +99,11 @@ class Searcher:
 
     async def search(self, version: Version, search: Search, deadline: Deadline) -> Findings:
         """Raises what a leg raised, unless it was a hybrid search and the other leg found its candidates."""
+        kept = await self.on_thread(select, search.filter, version.columns) if search.filter else None
         encoded, bm25 = await asyncio.gather(
-            self._encode(search, deadline), self._bm25(version, search), return_exceptions=True
+            self._encode(search, deadline), self._bm25(version, search, kept), return_exceptions=True
         )
-        return await self.on_thread(_find, version, search, encoded, bm25)
+        return await self.on_thread(_find, version, search, encoded, bm25, kept)
 
     async def _encode(self, search: Search, deadline: Deadline) -> Served[Encoded] | None:
         if search.mode is Mode.SPARSE:
@@ -108,10 +115,10 @@ class Searcher:
         async with asyncio.timeout(spare.remaining_s()):
             return await self._batcher.submit(Text(search.question), deadline=spare)
 
-    async def _bm25(self, version: Version, search: Search) -> list[Ranked]:
+    async def _bm25(self, version: Version, search: Search, kept: Rows | None) -> list[Ranked]:
         if search.mode is Mode.DENSE:
             return []
-        return await self.on_thread(version.sparse.search, search.question, search.limit)
+        return await self.on_thread(version.sparse.search, search.question, search.limit, kept)
 
     async def on_thread(self, function: Callable[..., Output], *arguments: Any) -> Output:
         """What `function`, which blocks, returns: index work is done there."""
@@ -123,10 +130,11 @@ def _find(
     search: Search,
     encoded: Served[Encoded] | BaseException | None,
     bm25: list[Ranked] | BaseException,
+    kept: Rows | None,
 ) -> Findings:
     """All that follows once the question is encoded and BM25 is done, in one step on one thread. Blocks."""
     served = None if isinstance(encoded, BaseException) else encoded
-    dense = _nearest(version, search, encoded)
+    dense = _nearest(version, search, encoded, kept)
     dense_error, dense_ranked = _outcome(dense)
     bm25_error, bm25_ranked = _outcome(bm25)
     # Nothing found by half a search is not "there is nothing".
@@ -135,18 +143,18 @@ def _find(
     if bm25_error and not (dense_ranked and search.weights.dense):
         raise bm25_error
     found = search.order(dense_ranked, bm25_ranked)[: search.top_k]
-    return Findings(version.with_passages(found), dense_ranked, bm25_ranked, served, dense_error, bm25_error)
+    return Findings(version.with_passages(found), dense_ranked, bm25_ranked, served, dense_error, bm25_error, kept)
 
 
 def _nearest(
-    version: Version, search: Search, encoded: Served[Encoded] | BaseException | None
+    version: Version, search: Search, encoded: Served[Encoded] | BaseException | None, kept: Rows | None
 ) -> list[Ranked] | BaseException:
     if encoded is None:
         return []
     if isinstance(encoded, BaseException):
         return encoded
     try:
-        return version.dense.search(encoded.output.vector, search.limit)
+        return version.dense.search(encoded.output.vector, search.limit, kept)
     except Exception as error:  # the other leg may have found candidates
         return error
 

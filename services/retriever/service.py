@@ -25,6 +25,7 @@ from services.retriever.collection import DEFAULT_NAME, NAME, NAME_RULE, Corrupt
 from services.retriever.config import RetrieverConfig
 from services.retriever.encoder import Encoded, Text
 from services.retriever.explanation import Standing, find_left_out, find_standing
+from services.retriever.filter import check
 from services.retriever.follower import CannotBeLoaded, Follower, NoSuchCollection, NothingPublished
 from services.retriever.fusion import Found, Ranked, Weights
 from services.retriever.loader import load_encoder
@@ -32,6 +33,7 @@ from services.retriever.manifest import CorruptVersion, UnreadableIndex
 from services.retriever.passage import Passage
 from services.retriever.search import Findings, Mode, Search, Searcher
 from services.retriever.version import EncoderMismatch, Version
+from services.retriever.wire import field_at_fault, read_filter, write_metadata
 from trivium.v1 import passage_pb2, retriever_pb2, retriever_pb2_grpc
 
 logger = logging.getLogger(__name__)
@@ -103,6 +105,9 @@ class RetrieverService(retriever_pb2_grpc.RetrieverServiceServicer):
     ) -> retriever_pb2.RetrieveResponse:
         search = self._search(request)
         version = await self._version(request.collection or DEFAULT_NAME, request.min_index_version)
+        if search.filter:
+            with field_at_fault():
+                check(search.filter, version.columns.fields)
         trace.get_current_span().set_attribute(attributes.INDEX_VERSION, version.index_version)
         assert self._searcher is not None
         findings = await self._searcher.search(version, search, deadline.current())
@@ -112,6 +117,7 @@ class RetrieverService(retriever_pb2_grpc.RetrieverServiceServicer):
             degraded=_degraded(findings),
             stats=self._stats(findings),
             explanation=await self._explanation(request, version, search, findings) if request.explain else None,
+            is_filtered=search.filter is not None,
         )
 
     def _search(self, request: retriever_pb2.RetrieveRequest) -> Search:
@@ -123,7 +129,10 @@ class RetrieverService(retriever_pb2_grpc.RetrieverServiceServicer):
             require_passage_id("passage_id", request.passage_id)
         top_k = request.top_k if request.HasField("top_k") else DEFAULT_TOP_K
         require_between("top_k", top_k, 1, self._config.max_top_k)
-        return Search(request.question, MODE_BY_NUMBER[request.mode], top_k, _weights(request.fusion))
+        weights = _weights(request.fusion)
+        with field_at_fault():
+            wanted = read_filter(request.filter) if request.HasField("filter") else None
+        return Search(request.question, MODE_BY_NUMBER[request.mode], top_k, weights, wanted)
 
     async def _explanation(
         self, request: retriever_pb2.RetrieveRequest, version: Version, search: Search, findings: Findings
@@ -243,6 +252,7 @@ def _candidate(found: Found, passage: Passage) -> passage_pb2.Candidate:
             uri=passage.uri,
             page=passage.page,
             range=passage_pb2.CharacterRange(start=passage.start, end=passage.end),
+            metadata=write_metadata(passage.metadata),
         ),
         scores=scores,
     )
@@ -255,4 +265,5 @@ def _standing(standing: Standing) -> retriever_pb2.PassageStanding:
         scores=candidate.scores,
         limit=standing.limit,
         needed_top_k=standing.needed_top_k,
+        is_filtered_out=standing.is_filtered_out,
     )

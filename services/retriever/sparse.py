@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tantivy import Document, Index, Occur, Query, Schema, SchemaBuilder, Searcher
 
 from services.retriever.analyzer import Analyzer
+from services.retriever.columns import Rows
 from services.retriever.fusion import Ranked, rank
 from services.retriever.manifest import LOCKS, UnreadableIndex
 from services.retriever.passage import Passage, place
@@ -96,17 +97,38 @@ class SparseIndex:
     def num_passages(self) -> int:
         return int(self._searcher.num_docs)
 
-    def search(self, question: str, limit: int) -> list[Ranked]:
+    def search(self, question: str, limit: int, kept: Rows | None = None) -> list[Ranked]:
         """The `limit` best rows for any of the question's terms, best first. Blocks.
 
         The question is analysed like the passages, never parsed: quotes, stars and colons mean nothing. Words that
-        only ask (`how`, `which`) are left out, unless there are no others.
+        only ask (`how`, `which`) are left out, unless there are no others. With `kept` (bool, shape (num_passages,))
+        only rows that are true there are found, with the scores that they have without it.
         """
         terms = self.terms(question)
         if not terms:
             return []
         wanted = [(Occur.Should, Query.term_query(self._schema, "body", term, "freq")) for term in terms]
-        return find(self._searcher, Query.boolean_query(wanted), limit)
+        query = Query.boolean_query(wanted)
+        return find(self._searcher, query, limit) if kept is None else self._find_kept(query, limit, kept)
+
+    def _find_kept(self, query: Query, limit: int, kept: Rows) -> list[Ranked]:
+        """Of many rows that are kept, enough are expected among a few times `limit`. Otherwise these are named.
+
+        Naming them takes time for each of them, and looking further for each row that is found: the lesser is tried.
+        """
+        num_kept = int(np.count_nonzero(kept))
+        if not num_kept:
+            return []
+        enough = 2 * limit * len(kept) // num_kept
+        if enough < num_kept:
+            hits = find(self._searcher, query, enough)
+            found = [hit for hit in hits if kept[hit.row]]
+            if len(found) >= limit or len(hits) < enough:
+                return rank((hit.score, hit.row) for hit in found[:limit])
+        rows = Query.term_set_query(self._schema, "row", np.flatnonzero(kept).tolist())
+        # A filter would add its own 1 to every score.
+        among = (Occur.Must, Query.const_score_query(rows, 0.0))
+        return find(self._searcher, Query.boolean_query([(Occur.Must, query), among]), limit)
 
     def terms(self, question: str) -> list[str]:
         """What a question looks for, each term once."""

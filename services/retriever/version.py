@@ -9,7 +9,8 @@ from typing import Protocol
 
 from services.retriever import manifest
 from services.retriever.collection import Collection, Pointer
-from services.retriever.dense import METRIC, DenseIndex, Rows, Vectors
+from services.retriever.columns import Columns, MetadataColumns, Rows
+from services.retriever.dense import METRIC, DenseIndex, Vectors
 from services.retriever.fingerprint import Fingerprint, differences
 from services.retriever.fusion import Found, Ranked
 from services.retriever.manifest import Manifest, UnreadableIndex
@@ -18,6 +19,7 @@ from services.retriever.sparse import SparseIndex
 
 DENSE_FILE = "dense.faiss"
 SPARSE_DIRECTORY = "sparse"
+COLUMNS_DIRECTORY = "columns"
 
 
 class DenseLeg(Protocol):
@@ -34,7 +36,7 @@ class SparseLeg(Protocol):
     def num_passages(self) -> int:
         """Rows are below it."""
 
-    def search(self, question: str, limit: int) -> list[Ranked]:
+    def search(self, question: str, limit: int, kept: Rows | None = None) -> list[Ranked]:
         """The `limit` best rows for any of the question's terms, best first. Blocks."""
 
     def passages(self, rows: Sequence[int]) -> list[Passage]:
@@ -60,6 +62,7 @@ class Version:
     described: Manifest
     dense: DenseLeg
     sparse: SparseLeg
+    columns: MetadataColumns
 
     @property
     def index_version(self) -> int:
@@ -82,7 +85,8 @@ def load(collection: Collection, pointer: Pointer, encoder: Fingerprint) -> Vers
     if described.metric != METRIC:
         raise UnreadableIndex(f"{manifest.NAME}: metric {described.metric}, this software reads {METRIC}")
     manifest.verify(directory, described)
-    return Version(pointer, described, *open_legs(directory, described))
+    columns = Columns.open(directory / COLUMNS_DIRECTORY, described.num_passages)
+    return Version(pointer, described, *open_legs(directory, described), columns)
 
 
 def open_legs(directory: Path, described: Manifest) -> tuple[DenseIndex, SparseIndex]:

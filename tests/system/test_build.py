@@ -24,6 +24,7 @@ from tests.waiting import wait_until
 from trivium.v1 import indexer_pb2
 
 WORDS = ["heron", "frog", "reed", "pond", "mud", "water", "night", "bird", "wing", "leg"]
+METADATA = ("--metadata", "year:integer")
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sentences = [" ".join(random.choice(WORDS, 9)) + "." for _ in range(1 + number % 17)]
         text = f"# Page {number}\n\nPage {number}. {' '.join(sentences)}\n\n## Second\n\n{sentences[0]}\n"
         (folder / f"{number:03}.md").write_text(text)
+    rows = [{"id": number, "text": f"Row {number} of the reed.", "year": 1990 + number} for number in range(3)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
 
@@ -55,21 +58,24 @@ def report(process: subprocess.Popen[str]) -> dict[str, Any]:
 def test_a_corpus_that_was_built_is_the_one_that_is_ingested(
     small_indexer: SmallIndexer, corpus: Path, tmp_path: Path
 ) -> None:
-    built = report(build(small_indexer, corpus, "--collection", "built", "--work-dir", tmp_path, "--threads", "1"))
-    assert (built["created"], built["rejected"], built["index_version"]) == (120, 0, 1)
+    built = report(
+        build(small_indexer, corpus, *METADATA, "--collection", "built", "--work-dir", tmp_path, "--threads", "1")
+    )
+    assert (built["created"], built["rejected"], built["index_version"]) == (123, 0, 1)
     assert built["num_encoded_passages"] == built["num_published_passages"] > 300
-    run_cli("ingest", str(corpus), "--collection", "ingested", "--indexer", small_indexer.address)
+    run_cli("ingest", str(corpus), *METADATA, "--collection", "ingested", "--indexer", small_indexer.address)
     ours, theirs = small_indexer.documents("built"), small_indexer.documents("ingested")
     assert ours.keys() == theirs.keys()
+    assert sum(bool(document.passages[0].metadata) for document in ours.values()) == 3
     for document_id, document in ours.items():
         assert document.passages == theirs[document_id].passages
         assert document.content_hash == theirs[document_id].content_hash
         assert document.made_by == theirs[document_id].made_by
         np.testing.assert_allclose(document.vectors, theirs[document_id].vectors, atol=1e-5)
     again = json.loads(
-        run_cli("ingest", str(corpus), "--collection", "built", "--indexer", small_indexer.address, "--json")
+        run_cli("ingest", str(corpus), *METADATA, "--collection", "built", "--indexer", small_indexer.address, "--json")
     )
-    assert (again["unchanged"], again["index_version"]) == (120, 1)
+    assert (again["unchanged"], again["index_version"]) == (123, 1)
 
 
 @pytest.mark.slow

@@ -244,6 +244,7 @@ def test_the_command_line_looks_after_versions(trivium: Installation, tmp_path: 
     deleted = json.loads(run("delete-documents", "pond", vole, "--json"))
     assert deleted == {
         "deleted_document_ids": [vole],
+        "num_deleted_documents": "1",
         "absent_from_version": str(first + 1),
         "held_by_versions": [str(first)],
     }

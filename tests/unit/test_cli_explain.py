@@ -152,6 +152,15 @@ def test_the_passage_asked_about_is_explained_in_sentences(
     assert any(one.startswith("The bm25 leg does not find it") for one in said)
 
 
+def test_a_passage_that_the_filter_excludes_is_explained_by_that_alone() -> None:
+    excluded = gateway_pb2.ExplainedCandidate(
+        passage=NOT_FOUND.passage, outcome=gateway_pb2.CANDIDATE_OUTCOME_FILTERED_OUT
+    )
+    text = "\n".join(printed(response(excluded), width=140))
+    assert "The filter does not choose it: no leg looked at it." in text
+    assert "leg does not find it" not in text
+
+
 def test_what_was_left_out_is_not_held_against_the_passage() -> None:
     shown = response(NOT_FOUND)
     shown.report.degraded.extend([retriever_pb2.DEGRADATION_SPARSE_SKIPPED, retriever_pb2.DEGRADATION_RERANK_SKIPPED])

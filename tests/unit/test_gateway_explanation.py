@@ -10,6 +10,7 @@ from gateway.evidence import Evidence
 from gateway.explanation import explain
 from gateway.question import read_search
 from trivium.v1.gateway_pb2 import CandidateOutcome, ExplainResponse, RerankReading, SearchOptions
+from trivium.v1.metadata_pb2 import Equals, Filter, MetadataValue
 from trivium.v1.passage_pb2 import Candidate, Passage, Scores
 from trivium.v1.reranker_pb2 import RerankResponse, RerankScore
 from trivium.v1.retriever_pb2 import PassageStanding, RetrievalExplanation, RetrievalMode, RetrieveResponse
@@ -119,6 +120,16 @@ def test_a_passage_is_explained_with_what_it_needs(
     assert (passage.needed_top_k if passage.HasField("needed_top_k") else None) == needed_top_k
     found = passage.needed_num_candidates if passage.HasField("needed_num_candidates") else None
     assert found == needed_num_candidates
+
+
+def test_a_passage_that_the_filter_excludes_is_explained_by_that() -> None:
+    standing = PassageStanding(passage=Passage(passage_id="f"), limit=200, is_filtered_out=True)
+    retrieved = RetrieveResponse(explanation=RetrievalExplanation(standing=standing))
+    options = SearchOptions(filter=Filter(equals=Equals(field="year", value=MetadataValue(integer_value=1))))
+    response = explain(Evidence(read_search("Why?", options, CONFIG), retrieved), CONFIG)
+    assert response.passage.candidate.outcome == CandidateOutcome.CANDIDATE_OUTCOME_FILTERED_OUT
+    assert not response.passage.HasField("needed_num_candidates")
+    assert response.search.filter == options.filter
 
 
 def test_a_passage_that_was_found_is_explained_by_its_own_entry() -> None:

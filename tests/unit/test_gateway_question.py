@@ -11,6 +11,7 @@ from gateway.config import GatewayConfig
 from gateway.question import Question, read_explanation, read_question, read_search
 from trivium.v1.gateway_pb2 import AnswerRequest, ExplainRequest, SearchOptions
 from trivium.v1.generator_pb2 import Sampling
+from trivium.v1.metadata_pb2 import Equals, Filter, MetadataValue
 from trivium.v1.retriever_pb2 import RetrievalMode, RetrieveRequest
 
 CONFIG = GatewayConfig()
@@ -90,6 +91,12 @@ def test_an_explanation_is_of_the_same_search() -> None:
     searched = read(options)
     assert asked.retrieval == RetrieveRequest(question="Why?", top_k=9, explain=True)
     assert (asked.top_k, asked.rerank_weight) == (searched.top_k, searched.rerank_weight)
+
+
+def test_a_filter_goes_to_the_retriever_as_it_is() -> None:
+    wanted = Filter(equals=Equals(field="year", value=MetadataValue(integer_value=2024)))
+    assert read(SearchOptions(filter=wanted)).retrieval.filter == wanted
+    assert not read().retrieval.HasField("filter")
 
 
 @pytest.mark.parametrize("passage_id", ["", "x" * 513], ids=["empty", "long"])

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ["chassis", "gateway", "services.retriever", "services.reranker", "services.generator", "cli"]
 OURS = {"chassis", "gateway", "services", "cli", "trivium", "tests", "benchmarks"}
 WIRE = {"grpc", "opentelemetry", "trivium"}
-WIRE_ROOMS = {"__main__", "service"}
+WIRE_ROOMS = {"__main__", "service", "wire"}
 """Modules of a stage that may speak gRPC. All others are work modules."""
 
 

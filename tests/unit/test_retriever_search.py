@@ -18,6 +18,7 @@ from chassis.deadline import NEVER, Deadline
 from chassis.device import Device
 from chassis.metrics import Metrics
 from chassis.runtime import Runtime
+from services.retriever.columns import Rows
 from services.retriever.encoder import Encoded, Text
 from services.retriever.fusion import Ranked, Weights
 from services.retriever.search import Mode, Search, Searcher
@@ -62,7 +63,7 @@ class BrokenSparse(SparseIndex):
     def __init__(self, whole: SparseLeg) -> None:
         self.__dict__.update(whole.__dict__)
 
-    def search(self, question: str, limit: int) -> list[Ranked]:
+    def search(self, question: str, limit: int, kept: Rows | None = None) -> list[Ranked]:
         raise OSError("the disk does not answer")
 
 
@@ -132,10 +133,10 @@ async def test_bm25_searches_while_the_question_is_encoded(version: Version) -> 
     searched_at: list[float] = []
 
     class Timed(BrokenSparse):
-        def search(self, question: str, limit: int) -> list[Ranked]:
+        def search(self, question: str, limit: int, kept: Rows | None = None) -> list[Ranked]:
             assert encoder.started.wait(1)
             searched_at.append(time.monotonic())
-            return SparseIndex.search(self, question, limit)
+            return SparseIndex.search(self, question, limit, kept)
 
     async with searching(encoder) as searcher:
         await searcher.search(replace(version, sparse=Timed(version.sparse)), search(Mode.HYBRID), NEVER)

@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from services.retriever.analyzer import LANGUAGES, Analyzer
@@ -160,3 +161,37 @@ def test_words_that_only_ask_find_nothing_beside_others(tmp_path: Path) -> None:
 def test_with_stop_words_kept_words_that_ask_are_searched_like_any_other(tmp_path: Path) -> None:
     index = index_of(tmp_path, [passage("How and when."), passage("the pump")], Analyzer.of(stop_words=False))
     assert rows(index, "how pump") == [1, 0]
+
+
+WORDS = ["pump", "valve", "drain", "heron", "motor"]
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> SparseIndex:
+    """Texts of some of the words, in all orders and lengths."""
+    random = np.random.default_rng(7)
+    texts = [" ".join(random.choice(WORDS, size=random.integers(1, 30))) for _ in range(3_000)]
+    return index_of(tmp_path_factory.mktemp("many"), [passage(text) for text in texts])
+
+
+@pytest.mark.parametrize("limit", [1, 10, 100, 5_000])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.02, 0.3, 0.9, 1.0])
+@pytest.mark.parametrize("question", ["heron", "pump valve motor", "unheard"])
+def test_of_the_rows_that_are_kept_the_best_are_found_with_their_own_scores(
+    many: SparseIndex, question: str, share: float, limit: int
+) -> None:
+    kept = np.random.default_rng(3).random(many.num_passages) < share
+    everything = many.search(question, many.num_passages)
+    expected = [(one.row, one.score) for one in everything if kept[one.row]][:limit]
+    found = many.search(question, limit, kept)
+    assert [(one.row, one.score) for one in found] == expected
+    assert [one.rank for one in found] == list(range(1, len(expected) + 1))
+
+
+def test_rows_that_are_kept_and_match_worst_are_found_all_the_same(many: SparseIndex) -> None:
+    everything = many.search("heron", many.num_passages)
+    kept = np.zeros(many.num_passages, dtype=np.bool_)
+    kept[[one.row for one in everything[len(everything) // 3 :]]] = True
+    expected = [one.row for one in everything if kept[one.row]]
+    for limit in (1, 10, 100):
+        assert [one.row for one in many.search("heron", limit, kept)] == expected[:limit]

@@ -41,6 +41,7 @@ from trivium.v1.gateway_pb2 import (
 )
 from trivium.v1.gateway_pb2_grpc import GatewayServiceStub
 from trivium.v1.generator_pb2 import AnswerKind, FinishReason, GenerateRequest, Sampling
+from trivium.v1.metadata_pb2 import Equals, Filter, MetadataValue
 from trivium.v1.retriever_pb2 import Degradation, FusionWeights, RetrievalMode, RetrieveRequest
 
 if TYPE_CHECKING:
@@ -240,6 +241,18 @@ async def test_a_retriever_that_cannot_explain_is_named(system: System) -> None:
     assert detail(raised.value, error_details_pb2.ErrorInfo).reason == "RETRIEVER_TOO_OLD"
 
 
+async def test_a_retriever_that_does_not_filter_is_named_and_nothing_of_it_is_shown(system: System) -> None:
+    wanted = Filter(equals=Equals(field="team", value=MetadataValue(string_value="ops")))
+    search = SearchRequest(question="?", search=SearchOptions(filter=wanted))
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await system.gateway.Search(search, timeout=DEADLINE_S)
+    assert raised.value.code() is Code.FAILED_PRECONDITION
+    assert detail(raised.value, error_details_pb2.ErrorInfo).reason == "RETRIEVER_TOO_OLD"
+    system.retriever.response.is_filtered = True
+    assert ids((await system.gateway.Search(search, timeout=DEADLINE_S)).sources)
+    assert [request.filter for request in system.retriever.requests] == [wanted, wanted]
+
+
 async def test_the_report_names_the_trace_of_the_call(system: System) -> None:
     trace_id = "0af7651916cd43dd8448eb211c80319c"
     metadata = (("traceparent", f"00-{trace_id}-b7ad6b7169203331-01"),)
@@ -409,15 +422,16 @@ async def test_a_malformed_question_is_refused_before_any_stage_is_asked(system:
     assert not system.retriever.requests
 
 
-async def test_a_field_that_a_stage_refuses_is_named_as_the_caller_wrote_it(system: System) -> None:
-    violation = error_details_pb2.BadRequest.FieldViolation(field="collection", description="not a name")
+@pytest.mark.parametrize("field", ["collection", "filter.all_of.filters[2].range.at_least"])
+async def test_a_field_that_a_stage_refuses_is_named_as_the_caller_wrote_it(system: System, field: str) -> None:
+    violation = error_details_pb2.BadRequest.FieldViolation(field=field, description="not a name")
     refusal = error_details_pb2.BadRequest(field_violations=[violation])
-    system.retriever.acts.append(fail(Code.INVALID_ARGUMENT, refusal, text="collection: not a name"))
+    system.retriever.acts.append(fail(Code.INVALID_ARGUMENT, refusal, text=f"{field}: not a name"))
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await system.gateway.Answer(ASK, timeout=DEADLINE_S)
     assert raised.value.code() is Code.INVALID_ARGUMENT
     (named,) = detail(raised.value, error_details_pb2.BadRequest).field_violations
-    assert (named.field, named.description) == ("search.collection", "not a name")
+    assert (named.field, named.description) == (f"search.{field}", "not a name")
 
 
 async def test_a_collection_that_is_not_there_is_not_found(system: System) -> None:

@@ -23,55 +23,56 @@ _sym_db = _symbol_database.Default()
 
 
 from trivium.v1 import generator_pb2 as trivium_dot_v1_dot_generator__pb2
+from trivium.v1 import metadata_pb2 as trivium_dot_v1_dot_metadata__pb2
 from trivium.v1 import passage_pb2 as trivium_dot_v1_dot_passage__pb2
 from trivium.v1 import retriever_pb2 as trivium_dot_v1_dot_retriever__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trivium/v1/gateway.proto\x12\ntrivium.v1\x1a\x1atrivium/v1/generator.proto\x1a\x18trivium/v1/passage.proto\x1a\x1atrivium/v1/retriever.proto\"\x8e\x02\n\rSearchOptions\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\'\n\x04mode\x18\x02 \x01(\x0e\x32\x19.trivium.v1.RetrievalMode\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x1b\n\x0enum_candidates\x18\x04 \x01(\rH\x01\x88\x01\x01\x12)\n\x06\x66usion\x18\x05 \x01(\x0b\x32\x19.trivium.v1.FusionWeights\x12\x1a\n\rrerank_weight\x18\x06 \x01(\x02H\x02\x88\x01\x01\x12\x19\n\x11min_index_version\x18\x07 \x01(\x04\x42\x08\n\x06_top_kB\x11\n\x0f_num_candidatesB\x10\n\x0e_rerank_weight\"b\n\x06Source\x12\x0e\n\x06number\x18\x01 \x01(\r\x12$\n\x07passage\x18\x02 \x01(\x0b\x32\x13.trivium.v1.Passage\x12\"\n\x06scores\x18\x03 \x01(\x0b\x32\x12.trivium.v1.Scores\"@\n\x0bStageBudget\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x10\n\x08given_ms\x18\x02 \x01(\x01\x12\x10\n\x08spent_ms\x18\x03 \x01(\x01\"\xeb\x01\n\x06Report\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x15\n\rindex_version\x18\x02 \x01(\x04\x12)\n\x08\x64\x65graded\x18\x03 \x03(\x0e\x32\x17.trivium.v1.Degradation\x12&\n\x06stages\x18\x04 \x03(\x0b\x32\x16.trivium.v1.StageStats\x12(\n\x07\x62udgets\x18\x05 \x03(\x0b\x32\x17.trivium.v1.StageBudget\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x06 \x01(\x01\x12\x12\n\nelapsed_ms\x18\x07 \x01(\x01\x12\x12\n\ngateway_ms\x18\x08 \x01(\x01\"\x90\x01\n\rAnswerRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12)\n\x06search\x18\x02 \x01(\x0b\x32\x19.trivium.v1.SearchOptions\x12&\n\x08sampling\x18\x03 \x01(\x0b\x32\x14.trivium.v1.Sampling\x12\x1a\n\x12\x61llow_sources_only\x18\x04 \x01(\x08\"\x99\x02\n\x0e\x41nswerResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12#\n\x07sources\x18\x02 \x03(\x0b\x32\x12.trivium.v1.Source\x12!\n\x06quotes\x18\x03 \x03(\x0b\x32\x11.trivium.v1.Quote\x12(\n\x06reason\x18\x04 \x01(\x0e\x32\x18.trivium.v1.FinishReason\x12$\n\x04kind\x18\x05 \x01(\x0e\x32\x16.trivium.v1.AnswerKind\x12 \n\x05usage\x18\x06 \x01(\x0b\x32\x11.trivium.v1.Usage\x12\x1b\n\x13\x64ropped_passage_ids\x18\x07 \x03(\t\x12\"\n\x06report\x18\x08 \x01(\x0b\x32\x12.trivium.v1.Report\"\x96\x01\n\x13\x41nswerStreamRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12)\n\x06search\x18\x02 \x01(\x0b\x32\x19.trivium.v1.SearchOptions\x12&\n\x08sampling\x18\x03 \x01(\x0b\x32\x14.trivium.v1.Sampling\x12\x1a\n\x12\x61llow_sources_only\x18\x04 \x01(\x08\".\n\x07Sources\x12#\n\x07sources\x18\x01 \x03(\x0b\x32\x12.trivium.v1.Source\"\xc3\x01\n\x0e\x41nswerFinished\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.trivium.v1.FinishReason\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.trivium.v1.AnswerKind\x12 \n\x05usage\x18\x03 \x01(\x0b\x32\x11.trivium.v1.Usage\x12\x1b\n\x13\x64ropped_passage_ids\x18\x04 \x03(\t\x12\"\n\x06report\x18\x05 \x01(\x0b\x32\x12.trivium.v1.Report\"\x9f\x01\n\x14\x41nswerStreamResponse\x12&\n\x07sources\x18\x01 \x01(\x0b\x32\x13.trivium.v1.SourcesH\x00\x12&\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x15.trivium.v1.TextDeltaH\x00\x12.\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x1a.trivium.v1.AnswerFinishedH\x00\x42\x07\n\x05\x65vent\"L\n\rSearchRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12)\n\x06search\x18\x02 \x01(\x0b\x32\x19.trivium.v1.SearchOptions\"Y\n\x0eSearchResponse\x12#\n\x07sources\x18\x01 \x03(\x0b\x32\x12.trivium.v1.Source\x12\"\n\x06report\x18\x02 \x01(\x0b\x32\x12.trivium.v1.Report\"u\n\x0e\x45xplainRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12)\n\x06search\x18\x02 \x01(\x0b\x32\x19.trivium.v1.SearchOptions\x12\x17\n\npassage_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\r\n\x0b_passage_id\"{\n\rRerankReading\x12\x13\n\x06tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x10truncated_tokens\x18\x02 \x01(\r\x12\x1c\n\x0ftext_characters\x18\x03 \x01(\rH\x01\x88\x01\x01\x42\t\n\x07_tokensB\x12\n\x10_text_characters\"\xd9\x01\n\x12\x45xplainedCandidate\x12$\n\x07passage\x18\x01 \x01(\x0b\x32\x13.trivium.v1.Passage\x12\"\n\x06scores\x18\x02 \x01(\x0b\x32\x12.trivium.v1.Scores\x12*\n\x07reading\x18\x03 \x01(\x0b\x32\x19.trivium.v1.RerankReading\x12-\n\x07outcome\x18\x04 \x01(\x0e\x32\x1c.trivium.v1.CandidateOutcome\x12\x13\n\x06number\x18\x05 \x01(\rH\x00\x88\x01\x01\x42\t\n\x07_number\"\xef\x01\n\x12PassageExplanation\x12\x31\n\tcandidate\x18\x01 \x01(\x0b\x32\x1e.trivium.v1.ExplainedCandidate\x12$\n\x08standing\x18\x02 \x01(\x0b\x32\x12.trivium.v1.Scores\x12\x16\n\x0estanding_limit\x18\x03 \x01(\r\x12\x19\n\x0cneeded_top_k\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\"\n\x15needed_num_candidates\x18\x05 \x01(\rH\x01\x88\x01\x01\x42\x0f\n\r_needed_top_kB\x18\n\x16_needed_num_candidates\"\x82\x01\n\x0f\x45videnceVerdict\x12\x15\n\ris_sufficient\x18\x01 \x01(\x08\x12\x1d\n\x10\x62\x65st_probability\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x16\n\tthreshold\x18\x03 \x01(\x02H\x01\x88\x01\x01\x42\x13\n\x11_best_probabilityB\x0c\n\n_threshold\"\x87\x02\n\x0f\x45xplainResponse\x12\x32\n\ncandidates\x18\x01 \x03(\x0b\x32\x1e.trivium.v1.ExplainedCandidate\x12/\n\x07passage\x18\x02 \x01(\x0b\x32\x1e.trivium.v1.PassageExplanation\x12-\n\x08\x65vidence\x18\x03 \x01(\x0b\x32\x1b.trivium.v1.EvidenceVerdict\x12)\n\x06search\x18\x04 \x01(\x0b\x32\x19.trivium.v1.SearchOptions\x12\x11\n\tleg_limit\x18\x05 \x01(\r\x12\"\n\x06report\x18\x06 \x01(\x0b\x32\x12.trivium.v1.Report*\xe5\x01\n\x10\x43\x61ndidateOutcome\x12!\n\x1d\x43\x41NDIDATE_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43\x41NDIDATE_OUTCOME_KEPT\x10\x01\x12\"\n\x1e\x43\x41NDIDATE_OUTCOME_BEYOND_TOP_K\x10\x02\x12+\n\'CANDIDATE_OUTCOME_BEYOND_NUM_CANDIDATES\x10\x03\x12 \n\x1c\x43\x41NDIDATE_OUTCOME_WEIGHTLESS\x10\x04\x12\x1f\n\x1b\x43\x41NDIDATE_OUTCOME_NOT_FOUND\x10\x05\x32\xab\x02\n\x0eGatewayService\x12?\n\x06\x41nswer\x12\x19.trivium.v1.AnswerRequest\x1a\x1a.trivium.v1.AnswerResponse\x12S\n\x0c\x41nswerStream\x12\x1f.trivium.v1.AnswerStreamRequest\x1a .trivium.v1.AnswerStreamResponse0\x01\x12?\n\x06Search\x12\x19.trivium.v1.SearchRequest\x1a\x1a.trivium.v1.SearchResponse\x12\x42\n\x07\x45xplain\x12\x1a.trivium.v1.ExplainRequest\x1a\x1b.trivium.v1.ExplainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trivium/v1/gateway.proto\x12\ntrivium.v1\x1a\x1atrivium/v1/generator.proto\x1a\x19trivium/v1/metadata.proto\x1a\x18trivium/v1/passage.proto\x1a\x1atrivium/v1/retriever.proto\"\xb2\x02\n\rSearchOptions\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\'\n\x04mode\x18\x02 \x01(\x0e\x32\x19.trivium.v1.RetrievalMode\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x1b\n\x0enum_candidates\x18\x04 \x01(\rH\x01\x88\x01\x01\x12)\n\x06\x66usion\x18\x05 \x01(\x0b\x32\x19.trivium.v1.FusionWeights\x12\x1a\n\rrerank_weight\x18\x06 \x01(\x02H\x02\x88\x01\x01\x12\x19\n\x11min_index_version\x18\x07 \x01(\x04\x12\"\n\x06\x66ilter\x18\n \x01(\x0b\x32\x12.trivium.v1.FilterB\x08\n\x06_top_kB\x11\n\x0f_num_candidatesB\x10\n\x0e_rerank_weight\"b\n\x06Source\x12\x0e\n\x06number\x18\x01 \x01(\r\x12$\n\x07passage\x18\x02 \x01(\x0b\x32\x13.trivium.v1.Passage\x12\"\n\x06scores\x18\x03 \x01(\x0b\x32\x12.trivium.v1.Scores\"@\n\x0bStageBudget\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x10\n\x08given_ms\x18\x02 \x01(\x01\x12\x10\n\x08spent_ms\x18\x03 \x01(\x01\"\xeb\x01\n\x06Report\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x15\n\rindex_version\x18\x02 \x01(\x04\x12)\n\x08\x64\x65graded\x18\x03 \x03(\x0e\x32\x17.trivium.v1.Degradation\x12&\n\x06stages\x18\x04 \x03(\x0b\x32\x16.trivium.v1.StageStats\x12(\n\x07\x62udgets\x18\x05 \x03(\x0b\x32\x17.trivium.v1.StageBudget\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x06 \x01(\x01\x12\x12\n\nelapsed_ms\x18\x07 \x01(\x01\x12\x12\n\ngateway_ms\x18\x08 \x01(\x01\"\x90\x01\n\rAnswerRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12)\n\x06search\x18\x02 \x01(\x0b\x32\x19.trivium.v1.SearchOptions\x12&\n\x08sampling\x18\x03 \x01(\x0b\x32\x14.trivium.v1.Sampling\x12\x1a\n\x12\x61llow_sources_only\x18\x04 \x01(\x08\"\x99\x02\n\x0e\x41nswerResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12#\n\x07sources\x18\x02 \x03(\x0b\x32\x12.trivium.v1.Source\x12!\n\x06quotes\x18\x03 \x03(\x0b\x32\x11.trivium.v1.Quote\x12(\n\x06reason\x18\x04 \x01(\x0e\x32\x18.trivium.v1.FinishReason\x12$\n\x04kind\x18\x05 \x01(\x0e\x32\x16.trivium.v1.AnswerKind\x12 \n\x05usage\x18\x06 \x01(\x0b\x32\x11.trivium.v1.Usage\x12\x1b\n\x13\x64ropped_passage_ids\x18\x07 \x03(\t\x12\"\n\x06report\x18\x08 \x01(\x0b\x32\x12.trivium.v1.Report\"\x96\x01\n\x13\x41nswerStreamRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12)\n\x06search\x18\x02 \x01(\x0b\x32\x19.trivium.v1.SearchOptions\x12&\n\x08sampling\x18\x03 \x01(\x0b\x32\x14.trivium.v1.Sampling\x12\x1a\n\x12\x61llow_sources_only\x18\x04 \x01(\x08\".\n\x07Sources\x12#\n\x07sources\x18\x01 \x03(\x0b\x32\x12.trivium.v1.Source\"\xc3\x01\n\x0e\x41nswerFinished\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.trivium.v1.FinishReason\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.trivium.v1.AnswerKind\x12 \n\x05usage\x18\x03 \x01(\x0b\x32\x11.trivium.v1.Usage\x12\x1b\n\x13\x64ropped_passage_ids\x18\x04 \x03(\t\x12\"\n\x06report\x18\x05 \x01(\x0b\x32\x12.trivium.v1.Report\"\x9f\x01\n\x14\x41nswerStreamResponse\x12&\n\x07sources\x18\x01 \x01(\x0b\x32\x13.trivium.v1.SourcesH\x00\x12&\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x15.trivium.v1.TextDeltaH\x00\x12.\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x1a.trivium.v1.AnswerFinishedH\x00\x42\x07\n\x05\x65vent\"L\n\rSearchRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12)\n\x06search\x18\x02 \x01(\x0b\x32\x19.trivium.v1.SearchOptions\"Y\n\x0eSearchResponse\x12#\n\x07sources\x18\x01 \x03(\x0b\x32\x12.trivium.v1.Source\x12\"\n\x06report\x18\x02 \x01(\x0b\x32\x12.trivium.v1.Report\"u\n\x0e\x45xplainRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12)\n\x06search\x18\x02 \x01(\x0b\x32\x19.trivium.v1.SearchOptions\x12\x17\n\npassage_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\r\n\x0b_passage_id\"{\n\rRerankReading\x12\x13\n\x06tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x10truncated_tokens\x18\x02 \x01(\r\x12\x1c\n\x0ftext_characters\x18\x03 \x01(\rH\x01\x88\x01\x01\x42\t\n\x07_tokensB\x12\n\x10_text_characters\"\xd9\x01\n\x12\x45xplainedCandidate\x12$\n\x07passage\x18\x01 \x01(\x0b\x32\x13.trivium.v1.Passage\x12\"\n\x06scores\x18\x02 \x01(\x0b\x32\x12.trivium.v1.Scores\x12*\n\x07reading\x18\x03 \x01(\x0b\x32\x19.trivium.v1.RerankReading\x12-\n\x07outcome\x18\x04 \x01(\x0e\x32\x1c.trivium.v1.CandidateOutcome\x12\x13\n\x06number\x18\x05 \x01(\rH\x00\x88\x01\x01\x42\t\n\x07_number\"\xef\x01\n\x12PassageExplanation\x12\x31\n\tcandidate\x18\x01 \x01(\x0b\x32\x1e.trivium.v1.ExplainedCandidate\x12$\n\x08standing\x18\x02 \x01(\x0b\x32\x12.trivium.v1.Scores\x12\x16\n\x0estanding_limit\x18\x03 \x01(\r\x12\x19\n\x0cneeded_top_k\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\"\n\x15needed_num_candidates\x18\x05 \x01(\rH\x01\x88\x01\x01\x42\x0f\n\r_needed_top_kB\x18\n\x16_needed_num_candidates\"\x82\x01\n\x0f\x45videnceVerdict\x12\x15\n\ris_sufficient\x18\x01 \x01(\x08\x12\x1d\n\x10\x62\x65st_probability\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x16\n\tthreshold\x18\x03 \x01(\x02H\x01\x88\x01\x01\x42\x13\n\x11_best_probabilityB\x0c\n\n_threshold\"\x87\x02\n\x0f\x45xplainResponse\x12\x32\n\ncandidates\x18\x01 \x03(\x0b\x32\x1e.trivium.v1.ExplainedCandidate\x12/\n\x07passage\x18\x02 \x01(\x0b\x32\x1e.trivium.v1.PassageExplanation\x12-\n\x08\x65vidence\x18\x03 \x01(\x0b\x32\x1b.trivium.v1.EvidenceVerdict\x12)\n\x06search\x18\x04 \x01(\x0b\x32\x19.trivium.v1.SearchOptions\x12\x11\n\tleg_limit\x18\x05 \x01(\r\x12\"\n\x06report\x18\x06 \x01(\x0b\x32\x12.trivium.v1.Report*\x89\x02\n\x10\x43\x61ndidateOutcome\x12!\n\x1d\x43\x41NDIDATE_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43\x41NDIDATE_OUTCOME_KEPT\x10\x01\x12\"\n\x1e\x43\x41NDIDATE_OUTCOME_BEYOND_TOP_K\x10\x02\x12+\n\'CANDIDATE_OUTCOME_BEYOND_NUM_CANDIDATES\x10\x03\x12 \n\x1c\x43\x41NDIDATE_OUTCOME_WEIGHTLESS\x10\x04\x12\x1f\n\x1b\x43\x41NDIDATE_OUTCOME_NOT_FOUND\x10\x05\x12\"\n\x1e\x43\x41NDIDATE_OUTCOME_FILTERED_OUT\x10\x06\x32\xab\x02\n\x0eGatewayService\x12?\n\x06\x41nswer\x12\x19.trivium.v1.AnswerRequest\x1a\x1a.trivium.v1.AnswerResponse\x12S\n\x0c\x41nswerStream\x12\x1f.trivium.v1.AnswerStreamRequest\x1a .trivium.v1.AnswerStreamResponse0\x01\x12?\n\x06Search\x12\x19.trivium.v1.SearchRequest\x1a\x1a.trivium.v1.SearchResponse\x12\x42\n\x07\x45xplain\x12\x1a.trivium.v1.ExplainRequest\x1a\x1b.trivium.v1.ExplainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trivium.v1.gateway_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CANDIDATEOUTCOME']._serialized_start=3066
-  _globals['_CANDIDATEOUTCOME']._serialized_end=3295
-  _globals['_SEARCHOPTIONS']._serialized_start=123
-  _globals['_SEARCHOPTIONS']._serialized_end=393
-  _globals['_SOURCE']._serialized_start=395
-  _globals['_SOURCE']._serialized_end=493
-  _globals['_STAGEBUDGET']._serialized_start=495
-  _globals['_STAGEBUDGET']._serialized_end=559
-  _globals['_REPORT']._serialized_start=562
-  _globals['_REPORT']._serialized_end=797
-  _globals['_ANSWERREQUEST']._serialized_start=800
-  _globals['_ANSWERREQUEST']._serialized_end=944
-  _globals['_ANSWERRESPONSE']._serialized_start=947
-  _globals['_ANSWERRESPONSE']._serialized_end=1228
-  _globals['_ANSWERSTREAMREQUEST']._serialized_start=1231
-  _globals['_ANSWERSTREAMREQUEST']._serialized_end=1381
-  _globals['_SOURCES']._serialized_start=1383
-  _globals['_SOURCES']._serialized_end=1429
-  _globals['_ANSWERFINISHED']._serialized_start=1432
-  _globals['_ANSWERFINISHED']._serialized_end=1627
-  _globals['_ANSWERSTREAMRESPONSE']._serialized_start=1630
-  _globals['_ANSWERSTREAMRESPONSE']._serialized_end=1789
-  _globals['_SEARCHREQUEST']._serialized_start=1791
-  _globals['_SEARCHREQUEST']._serialized_end=1867
-  _globals['_SEARCHRESPONSE']._serialized_start=1869
-  _globals['_SEARCHRESPONSE']._serialized_end=1958
-  _globals['_EXPLAINREQUEST']._serialized_start=1960
-  _globals['_EXPLAINREQUEST']._serialized_end=2077
-  _globals['_RERANKREADING']._serialized_start=2079
-  _globals['_RERANKREADING']._serialized_end=2202
-  _globals['_EXPLAINEDCANDIDATE']._serialized_start=2205
-  _globals['_EXPLAINEDCANDIDATE']._serialized_end=2422
-  _globals['_PASSAGEEXPLANATION']._serialized_start=2425
-  _globals['_PASSAGEEXPLANATION']._serialized_end=2664
-  _globals['_EVIDENCEVERDICT']._serialized_start=2667
-  _globals['_EVIDENCEVERDICT']._serialized_end=2797
-  _globals['_EXPLAINRESPONSE']._serialized_start=2800
-  _globals['_EXPLAINRESPONSE']._serialized_end=3063
-  _globals['_GATEWAYSERVICE']._serialized_start=3298
-  _globals['_GATEWAYSERVICE']._serialized_end=3597
+  _globals['_CANDIDATEOUTCOME']._serialized_start=3129
+  _globals['_CANDIDATEOUTCOME']._serialized_end=3394
+  _globals['_SEARCHOPTIONS']._serialized_start=150
+  _globals['_SEARCHOPTIONS']._serialized_end=456
+  _globals['_SOURCE']._serialized_start=458
+  _globals['_SOURCE']._serialized_end=556
+  _globals['_STAGEBUDGET']._serialized_start=558
+  _globals['_STAGEBUDGET']._serialized_end=622
+  _globals['_REPORT']._serialized_start=625
+  _globals['_REPORT']._serialized_end=860
+  _globals['_ANSWERREQUEST']._serialized_start=863
+  _globals['_ANSWERREQUEST']._serialized_end=1007
+  _globals['_ANSWERRESPONSE']._serialized_start=1010
+  _globals['_ANSWERRESPONSE']._serialized_end=1291
+  _globals['_ANSWERSTREAMREQUEST']._serialized_start=1294
+  _globals['_ANSWERSTREAMREQUEST']._serialized_end=1444
+  _globals['_SOURCES']._serialized_start=1446
+  _globals['_SOURCES']._serialized_end=1492
+  _globals['_ANSWERFINISHED']._serialized_start=1495
+  _globals['_ANSWERFINISHED']._serialized_end=1690
+  _globals['_ANSWERSTREAMRESPONSE']._serialized_start=1693
+  _globals['_ANSWERSTREAMRESPONSE']._serialized_end=1852
+  _globals['_SEARCHREQUEST']._serialized_start=1854
+  _globals['_SEARCHREQUEST']._serialized_end=1930
+  _globals['_SEARCHRESPONSE']._serialized_start=1932
+  _globals['_SEARCHRESPONSE']._serialized_end=2021
+  _globals['_EXPLAINREQUEST']._serialized_start=2023
+  _globals['_EXPLAINREQUEST']._serialized_end=2140
+  _globals['_RERANKREADING']._serialized_start=2142
+  _globals['_RERANKREADING']._serialized_end=2265
+  _globals['_EXPLAINEDCANDIDATE']._serialized_start=2268
+  _globals['_EXPLAINEDCANDIDATE']._serialized_end=2485
+  _globals['_PASSAGEEXPLANATION']._serialized_start=2488
+  _globals['_PASSAGEEXPLANATION']._serialized_end=2727
+  _globals['_EVIDENCEVERDICT']._serialized_start=2730
+  _globals['_EVIDENCEVERDICT']._serialized_end=2860
+  _globals['_EXPLAINRESPONSE']._serialized_start=2863
+  _globals['_EXPLAINRESPONSE']._serialized_end=3126
+  _globals['_GATEWAYSERVICE']._serialized_start=3397
+  _globals['_GATEWAYSERVICE']._serialized_end=3696
 # @@protoc_insertion_point(module_scope)

@@ -1,4 +1,5 @@
 from trivium.v1 import generator_pb2 as _generator_pb2
+from trivium.v1 import metadata_pb2 as _metadata_pb2
 from trivium.v1 import passage_pb2 as _passage_pb2
 from trivium.v1 import retriever_pb2 as _retriever_pb2
 from google.protobuf.internal import containers as _containers
@@ -18,15 +19,17 @@ class CandidateOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CANDIDATE_OUTCOME_BEYOND_NUM_CANDIDATES: _ClassVar[CandidateOutcome]
     CANDIDATE_OUTCOME_WEIGHTLESS: _ClassVar[CandidateOutcome]
     CANDIDATE_OUTCOME_NOT_FOUND: _ClassVar[CandidateOutcome]
+    CANDIDATE_OUTCOME_FILTERED_OUT: _ClassVar[CandidateOutcome]
 CANDIDATE_OUTCOME_UNSPECIFIED: CandidateOutcome
 CANDIDATE_OUTCOME_KEPT: CandidateOutcome
 CANDIDATE_OUTCOME_BEYOND_TOP_K: CandidateOutcome
 CANDIDATE_OUTCOME_BEYOND_NUM_CANDIDATES: CandidateOutcome
 CANDIDATE_OUTCOME_WEIGHTLESS: CandidateOutcome
 CANDIDATE_OUTCOME_NOT_FOUND: CandidateOutcome
+CANDIDATE_OUTCOME_FILTERED_OUT: CandidateOutcome
 
 class SearchOptions(_message.Message):
-    __slots__ = ("collection", "mode", "top_k", "num_candidates", "fusion", "rerank_weight", "min_index_version")
+    __slots__ = ("collection", "mode", "top_k", "num_candidates", "fusion", "rerank_weight", "min_index_version", "filter")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +37,7 @@ class SearchOptions(_message.Message):
     FUSION_FIELD_NUMBER: _ClassVar[int]
     RERANK_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     MIN_INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
     collection: str
     mode: _retriever_pb2.RetrievalMode
     top_k: int
@@ -41,7 +45,8 @@ class SearchOptions(_message.Message):
     fusion: _retriever_pb2.FusionWeights
     rerank_weight: float
     min_index_version: int
-    def __init__(self, collection: _Optional[str] = ..., mode: _Optional[_Union[_retriever_pb2.RetrievalMode, str]] = ..., top_k: _Optional[int] = ..., num_candidates: _Optional[int] = ..., fusion: _Optional[_Union[_retriever_pb2.FusionWeights, _Mapping]] = ..., rerank_weight: _Optional[float] = ..., min_index_version: _Optional[int] = ...) -> None: ...
+    filter: _metadata_pb2.Filter
+    def __init__(self, collection: _Optional[str] = ..., mode: _Optional[_Union[_retriever_pb2.RetrievalMode, str]] = ..., top_k: _Optional[int] = ..., num_candidates: _Optional[int] = ..., fusion: _Optional[_Union[_retriever_pb2.FusionWeights, _Mapping]] = ..., rerank_weight: _Optional[float] = ..., min_index_version: _Optional[int] = ..., filter: _Optional[_Union[_metadata_pb2.Filter, _Mapping]] = ...) -> None: ...
 
 class Source(_message.Message):
     __slots__ = ("number", "passage", "scores")

@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from trivium.v1 import metadata_pb2 as _metadata_pb2
 from trivium.v1 import passage_pb2 as _passage_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -41,16 +42,25 @@ class Section(_message.Message):
     def __init__(self, heading_path: _Optional[_Iterable[str]] = ..., text: _Optional[str] = ..., page: _Optional[int] = ..., range: _Optional[_Union[_passage_pb2.CharacterRange, _Mapping]] = ..., uri: _Optional[str] = ...) -> None: ...
 
 class Document(_message.Message):
-    __slots__ = ("document_id", "title", "uri", "sections")
+    __slots__ = ("document_id", "title", "uri", "sections", "metadata")
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _metadata_pb2.MetadataValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_metadata_pb2.MetadataValue, _Mapping]] = ...) -> None: ...
     DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     URI_FIELD_NUMBER: _ClassVar[int]
     SECTIONS_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
     document_id: str
     title: str
     uri: str
     sections: _containers.RepeatedCompositeFieldContainer[Section]
-    def __init__(self, document_id: _Optional[str] = ..., title: _Optional[str] = ..., uri: _Optional[str] = ..., sections: _Optional[_Iterable[_Union[Section, _Mapping]]] = ...) -> None: ...
+    metadata: _containers.MessageMap[str, _metadata_pb2.MetadataValue]
+    def __init__(self, document_id: _Optional[str] = ..., title: _Optional[str] = ..., uri: _Optional[str] = ..., sections: _Optional[_Iterable[_Union[Section, _Mapping]]] = ..., metadata: _Optional[_Mapping[str, _metadata_pb2.MetadataValue]] = ...) -> None: ...
 
 class EncodedDocument(_message.Message):
     __slots__ = ("document", "vectors", "made_by", "content_hash")
@@ -75,7 +85,7 @@ class Analyzer(_message.Message):
     def __init__(self, language: _Optional[str] = ..., stemming: _Optional[bool] = ..., stop_words: _Optional[bool] = ...) -> None: ...
 
 class Collection(_message.Message):
-    __slots__ = ("name", "analyzer", "published_version", "num_documents", "num_passages", "num_unpublished_documents", "created_at")
+    __slots__ = ("name", "analyzer", "published_version", "num_documents", "num_passages", "num_unpublished_documents", "created_at", "fields")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ANALYZER_FIELD_NUMBER: _ClassVar[int]
     PUBLISHED_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +93,7 @@ class Collection(_message.Message):
     NUM_PASSAGES_FIELD_NUMBER: _ClassVar[int]
     NUM_UNPUBLISHED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     analyzer: Analyzer
     published_version: int
@@ -90,15 +101,18 @@ class Collection(_message.Message):
     num_passages: int
     num_unpublished_documents: int
     created_at: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., analyzer: _Optional[_Union[Analyzer, _Mapping]] = ..., published_version: _Optional[int] = ..., num_documents: _Optional[int] = ..., num_passages: _Optional[int] = ..., num_unpublished_documents: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    fields: _containers.RepeatedCompositeFieldContainer[_metadata_pb2.FieldDefinition]
+    def __init__(self, name: _Optional[str] = ..., analyzer: _Optional[_Union[Analyzer, _Mapping]] = ..., published_version: _Optional[int] = ..., num_documents: _Optional[int] = ..., num_passages: _Optional[int] = ..., num_unpublished_documents: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., fields: _Optional[_Iterable[_Union[_metadata_pb2.FieldDefinition, _Mapping]]] = ...) -> None: ...
 
 class CreateCollectionRequest(_message.Message):
-    __slots__ = ("name", "analyzer")
+    __slots__ = ("name", "analyzer", "fields")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ANALYZER_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     analyzer: Analyzer
-    def __init__(self, name: _Optional[str] = ..., analyzer: _Optional[_Union[Analyzer, _Mapping]] = ...) -> None: ...
+    fields: _containers.RepeatedCompositeFieldContainer[_metadata_pb2.FieldDefinition]
+    def __init__(self, name: _Optional[str] = ..., analyzer: _Optional[_Union[Analyzer, _Mapping]] = ..., fields: _Optional[_Iterable[_Union[_metadata_pb2.FieldDefinition, _Mapping]]] = ...) -> None: ...
 
 class CreateCollectionResponse(_message.Message):
     __slots__ = ("collection",)
@@ -222,26 +236,30 @@ class PublishVersionResponse(_message.Message):
     def __init__(self, index_version: _Optional[int] = ..., num_documents: _Optional[int] = ..., num_passages: _Optional[int] = ...) -> None: ...
 
 class DeleteDocumentsRequest(_message.Message):
-    __slots__ = ("collection", "document_ids", "publish", "purge")
+    __slots__ = ("collection", "document_ids", "publish", "purge", "filter")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_IDS_FIELD_NUMBER: _ClassVar[int]
     PUBLISH_FIELD_NUMBER: _ClassVar[int]
     PURGE_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
     collection: str
     document_ids: _containers.RepeatedScalarFieldContainer[str]
     publish: bool
     purge: bool
-    def __init__(self, collection: _Optional[str] = ..., document_ids: _Optional[_Iterable[str]] = ..., publish: _Optional[bool] = ..., purge: _Optional[bool] = ...) -> None: ...
+    filter: _metadata_pb2.Filter
+    def __init__(self, collection: _Optional[str] = ..., document_ids: _Optional[_Iterable[str]] = ..., publish: _Optional[bool] = ..., purge: _Optional[bool] = ..., filter: _Optional[_Union[_metadata_pb2.Filter, _Mapping]] = ...) -> None: ...
 
 class DeleteDocumentsResponse(_message.Message):
-    __slots__ = ("deleted_document_ids", "absent_from_version", "held_by_versions")
+    __slots__ = ("deleted_document_ids", "absent_from_version", "num_deleted_documents", "held_by_versions")
     DELETED_DOCUMENT_IDS_FIELD_NUMBER: _ClassVar[int]
     ABSENT_FROM_VERSION_FIELD_NUMBER: _ClassVar[int]
+    NUM_DELETED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     HELD_BY_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     deleted_document_ids: _containers.RepeatedScalarFieldContainer[str]
     absent_from_version: int
+    num_deleted_documents: int
     held_by_versions: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, deleted_document_ids: _Optional[_Iterable[str]] = ..., absent_from_version: _Optional[int] = ..., held_by_versions: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, deleted_document_ids: _Optional[_Iterable[str]] = ..., absent_from_version: _Optional[int] = ..., num_deleted_documents: _Optional[int] = ..., held_by_versions: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class IndexVersion(_message.Message):
     __slots__ = ("index_version", "created_at", "num_documents", "num_passages", "num_bytes", "is_published")

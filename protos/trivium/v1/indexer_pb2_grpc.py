@@ -182,9 +182,9 @@ class IndexerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDocuments(self, request, context):
-        """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, within a second no
-        search finds them, and no version whose publication begins then holds them, one that a rollback makes neither. The
-        next publication overwrites their
+        """DeleteDocuments deletes documents by id or by their metadata. After the reply ListDocuments lists them no more,
+        within a second no search finds them, and no version whose publication begins then holds them, one that a rollback
+        makes neither. The next publication overwrites their
         text and vectors in the log. Safe to repeat: of documents that are gone already it says where they still are.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection), RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION

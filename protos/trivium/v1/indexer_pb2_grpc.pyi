@@ -86,9 +86,9 @@ class IndexerServiceStub:
     encoder or splitter: ingest them again), `READ_ONLY` (the indexer may not write its collections).
     """
     DeleteDocuments: _grpc.UnaryUnaryMultiCallable[_indexer_pb2.DeleteDocumentsRequest, _indexer_pb2.DeleteDocumentsResponse]
-    """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, within a second no
-    search finds them, and no version whose publication begins then holds them, one that a rollback makes neither. The
-    next publication overwrites their
+    """DeleteDocuments deletes documents by id or by their metadata. After the reply ListDocuments lists them no more,
+    within a second no search finds them, and no version whose publication begins then holds them, one that a rollback
+    makes neither. The next publication overwrites their
     text and vectors in the log. Safe to repeat: of documents that are gone already it says where they still are.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection), RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION
@@ -189,9 +189,9 @@ class IndexerServiceAsyncStub(IndexerServiceStub):
     encoder or splitter: ingest them again), `READ_ONLY` (the indexer may not write its collections).
     """
     DeleteDocuments: _aio.UnaryUnaryMultiCallable[_indexer_pb2.DeleteDocumentsRequest, _indexer_pb2.DeleteDocumentsResponse]  # type: ignore[assignment]
-    """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, within a second no
-    search finds them, and no version whose publication begins then holds them, one that a rollback makes neither. The
-    next publication overwrites their
+    """DeleteDocuments deletes documents by id or by their metadata. After the reply ListDocuments lists them no more,
+    within a second no search finds them, and no version whose publication begins then holds them, one that a rollback
+    makes neither. The next publication overwrites their
     text and vectors in the log. Safe to repeat: of documents that are gone already it says where they still are.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection), RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION
@@ -337,9 +337,9 @@ class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _indexer_pb2.DeleteDocumentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_indexer_pb2.DeleteDocumentsResponse, _abc.Awaitable[_indexer_pb2.DeleteDocumentsResponse]]:
-        """DeleteDocuments deletes documents by id. After the reply ListDocuments lists them no more, within a second no
-        search finds them, and no version whose publication begins then holds them, one that a rollback makes neither. The
-        next publication overwrites their
+        """DeleteDocuments deletes documents by id or by their metadata. After the reply ListDocuments lists them no more,
+        within a second no search finds them, and no version whose publication begins then holds them, one that a rollback
+        makes neither. The next publication overwrites their
         text and vectors in the log. Safe to repeat: of documents that are gone already it says where they still are.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND (no such collection), RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION

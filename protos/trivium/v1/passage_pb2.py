@@ -22,23 +22,28 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from trivium.v1 import metadata_pb2 as trivium_dot_v1_dot_metadata__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trivium/v1/passage.proto\x12\ntrivium.v1\",\n\x0e\x43haracterRange\x12\r\n\x05start\x18\x01 \x01(\r\x12\x0b\n\x03\x65nd\x18\x02 \x01(\r\"\xb9\x01\n\x07Passage\x12\x12\n\npassage_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x14\n\x0cheading_path\x18\x04 \x03(\t\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\x0b\n\x03uri\x18\x06 \x01(\t\x12\x11\n\x04page\x18\x07 \x01(\rH\x00\x88\x01\x01\x12)\n\x05range\x18\x08 \x01(\x0b\x32\x1a.trivium.v1.CharacterRangeB\x07\n\x05_page\"\x94\x04\n\x06Scores\x12\x18\n\x0b\x64\x65nse_score\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x17\n\ndense_rank\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x17\n\nbm25_score\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x16\n\tbm25_rank\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x18\n\x0b\x66used_score\x18\x05 \x01(\x02H\x04\x88\x01\x01\x12\x17\n\nfused_rank\x18\x06 \x01(\rH\x05\x88\x01\x01\x12\x19\n\x0crerank_logit\x18\x07 \x01(\x02H\x06\x88\x01\x01\x12\x18\n\x0brerank_rank\x18\x08 \x01(\rH\x07\x88\x01\x01\x12\x1f\n\x12rerank_probability\x18\t \x01(\x02H\x08\x88\x01\x01\x12\x1c\n\x0frerank_evidence\x18\n \x01(\x02H\t\x88\x01\x01\x12\x1a\n\rblended_score\x18\x0b \x01(\x02H\n\x88\x01\x01\x12\x19\n\x0c\x62lended_rank\x18\x0c \x01(\rH\x0b\x88\x01\x01\x42\x0e\n\x0c_dense_scoreB\r\n\x0b_dense_rankB\r\n\x0b_bm25_scoreB\x0c\n\n_bm25_rankB\x0e\n\x0c_fused_scoreB\r\n\x0b_fused_rankB\x0f\n\r_rerank_logitB\x0e\n\x0c_rerank_rankB\x15\n\x13_rerank_probabilityB\x12\n\x10_rerank_evidenceB\x10\n\x0e_blended_scoreB\x0f\n\r_blended_rank\"U\n\tCandidate\x12$\n\x07passage\x18\x01 \x01(\x0b\x32\x13.trivium.v1.Passage\x12\"\n\x06scores\x18\x02 \x01(\x0b\x32\x12.trivium.v1.Scores\"\xc8\x01\n\nStageStats\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x10\n\x08queue_ms\x18\x02 \x01(\x01\x12\x12\n\ncompute_ms\x18\x03 \x01(\x01\x12\x12\n\nbatch_size\x18\x04 \x01(\r\x12\x15\n\rpadding_ratio\x18\x05 \x01(\x01\x12\x0e\n\x06tokens\x18\x06 \x01(\r\x12\x18\n\x10truncated_tokens\x18\x07 \x01(\r\x12\x0f\n\x07replica\x18\x08 \x01(\t\x12\r\n\x05model\x18\t \x01(\t\x12\x10\n\x08revision\x18\n \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trivium/v1/passage.proto\x12\ntrivium.v1\x1a\x19trivium/v1/metadata.proto\",\n\x0e\x43haracterRange\x12\r\n\x05start\x18\x01 \x01(\r\x12\x0b\n\x03\x65nd\x18\x02 \x01(\r\"\xba\x02\n\x07Passage\x12\x12\n\npassage_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x14\n\x0cheading_path\x18\x04 \x03(\t\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\x0b\n\x03uri\x18\x06 \x01(\t\x12\x11\n\x04page\x18\x07 \x01(\rH\x00\x88\x01\x01\x12)\n\x05range\x18\x08 \x01(\x0b\x32\x1a.trivium.v1.CharacterRange\x12\x33\n\x08metadata\x18\t \x03(\x0b\x32!.trivium.v1.Passage.MetadataEntry\x1aJ\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.trivium.v1.MetadataValue:\x02\x38\x01\x42\x07\n\x05_page\"\x94\x04\n\x06Scores\x12\x18\n\x0b\x64\x65nse_score\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x17\n\ndense_rank\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x17\n\nbm25_score\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x16\n\tbm25_rank\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x18\n\x0b\x66used_score\x18\x05 \x01(\x02H\x04\x88\x01\x01\x12\x17\n\nfused_rank\x18\x06 \x01(\rH\x05\x88\x01\x01\x12\x19\n\x0crerank_logit\x18\x07 \x01(\x02H\x06\x88\x01\x01\x12\x18\n\x0brerank_rank\x18\x08 \x01(\rH\x07\x88\x01\x01\x12\x1f\n\x12rerank_probability\x18\t \x01(\x02H\x08\x88\x01\x01\x12\x1c\n\x0frerank_evidence\x18\n \x01(\x02H\t\x88\x01\x01\x12\x1a\n\rblended_score\x18\x0b \x01(\x02H\n\x88\x01\x01\x12\x19\n\x0c\x62lended_rank\x18\x0c \x01(\rH\x0b\x88\x01\x01\x42\x0e\n\x0c_dense_scoreB\r\n\x0b_dense_rankB\r\n\x0b_bm25_scoreB\x0c\n\n_bm25_rankB\x0e\n\x0c_fused_scoreB\r\n\x0b_fused_rankB\x0f\n\r_rerank_logitB\x0e\n\x0c_rerank_rankB\x15\n\x13_rerank_probabilityB\x12\n\x10_rerank_evidenceB\x10\n\x0e_blended_scoreB\x0f\n\r_blended_rank\"U\n\tCandidate\x12$\n\x07passage\x18\x01 \x01(\x0b\x32\x13.trivium.v1.Passage\x12\"\n\x06scores\x18\x02 \x01(\x0b\x32\x12.trivium.v1.Scores\"\xc8\x01\n\nStageStats\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x10\n\x08queue_ms\x18\x02 \x01(\x01\x12\x12\n\ncompute_ms\x18\x03 \x01(\x01\x12\x12\n\nbatch_size\x18\x04 \x01(\r\x12\x15\n\rpadding_ratio\x18\x05 \x01(\x01\x12\x0e\n\x06tokens\x18\x06 \x01(\r\x12\x18\n\x10truncated_tokens\x18\x07 \x01(\r\x12\x0f\n\x07replica\x18\x08 \x01(\t\x12\r\n\x05model\x18\t \x01(\t\x12\x10\n\x08revision\x18\n \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trivium.v1.passage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHARACTERRANGE']._serialized_start=40
-  _globals['_CHARACTERRANGE']._serialized_end=84
-  _globals['_PASSAGE']._serialized_start=87
-  _globals['_PASSAGE']._serialized_end=272
-  _globals['_SCORES']._serialized_start=275
-  _globals['_SCORES']._serialized_end=807
-  _globals['_CANDIDATE']._serialized_start=809
-  _globals['_CANDIDATE']._serialized_end=894
-  _globals['_STAGESTATS']._serialized_start=897
-  _globals['_STAGESTATS']._serialized_end=1097
+  _globals['_PASSAGE_METADATAENTRY']._loaded_options = None
+  _globals['_PASSAGE_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_CHARACTERRANGE']._serialized_start=67
+  _globals['_CHARACTERRANGE']._serialized_end=111
+  _globals['_PASSAGE']._serialized_start=114
+  _globals['_PASSAGE']._serialized_end=428
+  _globals['_PASSAGE_METADATAENTRY']._serialized_start=345
+  _globals['_PASSAGE_METADATAENTRY']._serialized_end=419
+  _globals['_SCORES']._serialized_start=431
+  _globals['_SCORES']._serialized_end=963
+  _globals['_CANDIDATE']._serialized_start=965
+  _globals['_CANDIDATE']._serialized_end=1050
+  _globals['_STAGESTATS']._serialized_start=1053
+  _globals['_STAGESTATS']._serialized_end=1253
 # @@protoc_insertion_point(module_scope)

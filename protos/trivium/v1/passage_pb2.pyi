@@ -1,3 +1,4 @@
+from trivium.v1 import metadata_pb2 as _metadata_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -15,7 +16,14 @@ class CharacterRange(_message.Message):
     def __init__(self, start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
 
 class Passage(_message.Message):
-    __slots__ = ("passage_id", "document_id", "title", "heading_path", "text", "uri", "page", "range")
+    __slots__ = ("passage_id", "document_id", "title", "heading_path", "text", "uri", "page", "range", "metadata")
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _metadata_pb2.MetadataValue
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_metadata_pb2.MetadataValue, _Mapping]] = ...) -> None: ...
     PASSAGE_ID_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +32,7 @@ class Passage(_message.Message):
     URI_FIELD_NUMBER: _ClassVar[int]
     PAGE_FIELD_NUMBER: _ClassVar[int]
     RANGE_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
     passage_id: str
     document_id: str
     title: str
@@ -32,7 +41,8 @@ class Passage(_message.Message):
     uri: str
     page: int
     range: CharacterRange
-    def __init__(self, passage_id: _Optional[str] = ..., document_id: _Optional[str] = ..., title: _Optional[str] = ..., heading_path: _Optional[_Iterable[str]] = ..., text: _Optional[str] = ..., uri: _Optional[str] = ..., page: _Optional[int] = ..., range: _Optional[_Union[CharacterRange, _Mapping]] = ...) -> None: ...
+    metadata: _containers.MessageMap[str, _metadata_pb2.MetadataValue]
+    def __init__(self, passage_id: _Optional[str] = ..., document_id: _Optional[str] = ..., title: _Optional[str] = ..., heading_path: _Optional[_Iterable[str]] = ..., text: _Optional[str] = ..., uri: _Optional[str] = ..., page: _Optional[int] = ..., range: _Optional[_Union[CharacterRange, _Mapping]] = ..., metadata: _Optional[_Mapping[str, _metadata_pb2.MetadataValue]] = ...) -> None: ...
 
 class Scores(_message.Message):
     __slots__ = ("dense_score", "dense_rank", "bm25_score", "bm25_rank", "fused_score", "fused_rank", "rerank_logit", "rerank_rank", "rerank_probability", "rerank_evidence", "blended_score", "blended_rank")

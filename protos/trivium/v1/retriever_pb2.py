@@ -22,30 +22,31 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from trivium.v1 import metadata_pb2 as trivium_dot_v1_dot_metadata__pb2
 from trivium.v1 import passage_pb2 as trivium_dot_v1_dot_passage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atrivium/v1/retriever.proto\x12\ntrivium.v1\x1a\x18trivium/v1/passage.proto\"\x83\x01\n\rFusionWeights\x12\x19\n\x0c\x64\x65nse_weight\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x18\n\x0b\x62m25_weight\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05rrf_k\x18\x03 \x01(\rH\x02\x88\x01\x01\x42\x0f\n\r_dense_weightB\x0e\n\x0c_bm25_weightB\x08\n\x06_rrf_k\"\xfd\x01\n\x0fRetrieveRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\'\n\x04mode\x18\x03 \x01(\x0e\x32\x19.trivium.v1.RetrievalMode\x12\x12\n\x05top_k\x18\x04 \x01(\rH\x00\x88\x01\x01\x12)\n\x06\x66usion\x18\x05 \x01(\x0b\x32\x19.trivium.v1.FusionWeights\x12\x19\n\x11min_index_version\x18\x06 \x01(\x04\x12\x0f\n\x07\x65xplain\x18\x07 \x01(\x08\x12\x17\n\npassage_id\x18\x08 \x01(\tH\x01\x88\x01\x01\x42\x08\n\x06_top_kB\r\n\x0b_passage_id\"\x96\x01\n\x0fPassageStanding\x12$\n\x07passage\x18\x01 \x01(\x0b\x32\x13.trivium.v1.Passage\x12\"\n\x06scores\x18\x02 \x01(\x0b\x32\x12.trivium.v1.Scores\x12\r\n\x05limit\x18\x03 \x01(\r\x12\x19\n\x0cneeded_top_k\x18\x04 \x01(\rH\x00\x88\x01\x01\x42\x0f\n\r_needed_top_k\"\x81\x01\n\x14RetrievalExplanation\x12\'\n\x08left_out\x18\x01 \x03(\x0b\x32\x15.trivium.v1.Candidate\x12\x11\n\tleg_limit\x18\x02 \x01(\r\x12-\n\x08standing\x18\x03 \x01(\x0b\x32\x1b.trivium.v1.PassageStanding\"\xdd\x01\n\x10RetrieveResponse\x12)\n\ncandidates\x18\x01 \x03(\x0b\x32\x15.trivium.v1.Candidate\x12\x15\n\rindex_version\x18\x02 \x01(\x04\x12)\n\x08\x64\x65graded\x18\x03 \x03(\x0e\x32\x17.trivium.v1.Degradation\x12%\n\x05stats\x18\x04 \x01(\x0b\x32\x16.trivium.v1.StageStats\x12\x35\n\x0b\x65xplanation\x18\x05 \x01(\x0b\x32 .trivium.v1.RetrievalExplanation*\x7f\n\rRetrievalMode\x12\x1e\n\x1aRETRIEVAL_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15RETRIEVAL_MODE_HYBRID\x10\x01\x12\x18\n\x14RETRIEVAL_MODE_DENSE\x10\x02\x12\x19\n\x15RETRIEVAL_MODE_SPARSE\x10\x03*\xad\x01\n\x0b\x44\x65gradation\x12\x1b\n\x17\x44\x45GRADATION_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x44\x45GRADATION_DENSE_SKIPPED\x10\x01\x12\x1e\n\x1a\x44\x45GRADATION_SPARSE_SKIPPED\x10\x02\x12\x1e\n\x1a\x44\x45GRADATION_RERANK_SKIPPED\x10\x03\x12\"\n\x1e\x44\x45GRADATION_GENERATION_SKIPPED\x10\x04\x32Y\n\x10RetrieverService\x12\x45\n\x08Retrieve\x12\x1b.trivium.v1.RetrieveRequest\x1a\x1c.trivium.v1.RetrieveResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atrivium/v1/retriever.proto\x12\ntrivium.v1\x1a\x19trivium/v1/metadata.proto\x1a\x18trivium/v1/passage.proto\"\x83\x01\n\rFusionWeights\x12\x19\n\x0c\x64\x65nse_weight\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x18\n\x0b\x62m25_weight\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05rrf_k\x18\x03 \x01(\rH\x02\x88\x01\x01\x42\x0f\n\r_dense_weightB\x0e\n\x0c_bm25_weightB\x08\n\x06_rrf_k\"\xa1\x02\n\x0fRetrieveRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\'\n\x04mode\x18\x03 \x01(\x0e\x32\x19.trivium.v1.RetrievalMode\x12\x12\n\x05top_k\x18\x04 \x01(\rH\x00\x88\x01\x01\x12)\n\x06\x66usion\x18\x05 \x01(\x0b\x32\x19.trivium.v1.FusionWeights\x12\x19\n\x11min_index_version\x18\x06 \x01(\x04\x12\x0f\n\x07\x65xplain\x18\x07 \x01(\x08\x12\x17\n\npassage_id\x18\x08 \x01(\tH\x01\x88\x01\x01\x12\"\n\x06\x66ilter\x18\x0b \x01(\x0b\x32\x12.trivium.v1.FilterB\x08\n\x06_top_kB\r\n\x0b_passage_id\"\xaf\x01\n\x0fPassageStanding\x12$\n\x07passage\x18\x01 \x01(\x0b\x32\x13.trivium.v1.Passage\x12\"\n\x06scores\x18\x02 \x01(\x0b\x32\x12.trivium.v1.Scores\x12\r\n\x05limit\x18\x03 \x01(\r\x12\x19\n\x0cneeded_top_k\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x17\n\x0fis_filtered_out\x18\x0b \x01(\x08\x42\x0f\n\r_needed_top_k\"\x81\x01\n\x14RetrievalExplanation\x12\'\n\x08left_out\x18\x01 \x03(\x0b\x32\x15.trivium.v1.Candidate\x12\x11\n\tleg_limit\x18\x02 \x01(\r\x12-\n\x08standing\x18\x03 \x01(\x0b\x32\x1b.trivium.v1.PassageStanding\"\xf2\x01\n\x10RetrieveResponse\x12)\n\ncandidates\x18\x01 \x03(\x0b\x32\x15.trivium.v1.Candidate\x12\x15\n\rindex_version\x18\x02 \x01(\x04\x12)\n\x08\x64\x65graded\x18\x03 \x03(\x0e\x32\x17.trivium.v1.Degradation\x12%\n\x05stats\x18\x04 \x01(\x0b\x32\x16.trivium.v1.StageStats\x12\x35\n\x0b\x65xplanation\x18\x05 \x01(\x0b\x32 .trivium.v1.RetrievalExplanation\x12\x13\n\x0bis_filtered\x18\x0b \x01(\x08*\x7f\n\rRetrievalMode\x12\x1e\n\x1aRETRIEVAL_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15RETRIEVAL_MODE_HYBRID\x10\x01\x12\x18\n\x14RETRIEVAL_MODE_DENSE\x10\x02\x12\x19\n\x15RETRIEVAL_MODE_SPARSE\x10\x03*\xad\x01\n\x0b\x44\x65gradation\x12\x1b\n\x17\x44\x45GRADATION_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x44\x45GRADATION_DENSE_SKIPPED\x10\x01\x12\x1e\n\x1a\x44\x45GRADATION_SPARSE_SKIPPED\x10\x02\x12\x1e\n\x1a\x44\x45GRADATION_RERANK_SKIPPED\x10\x03\x12\"\n\x1e\x44\x45GRADATION_GENERATION_SKIPPED\x10\x04\x32Y\n\x10RetrieverService\x12\x45\n\x08Retrieve\x12\x1b.trivium.v1.RetrieveRequest\x1a\x1c.trivium.v1.RetrieveResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trivium.v1.retriever_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RETRIEVALMODE']._serialized_start=967
-  _globals['_RETRIEVALMODE']._serialized_end=1094
-  _globals['_DEGRADATION']._serialized_start=1097
-  _globals['_DEGRADATION']._serialized_end=1270
-  _globals['_FUSIONWEIGHTS']._serialized_start=69
-  _globals['_FUSIONWEIGHTS']._serialized_end=200
-  _globals['_RETRIEVEREQUEST']._serialized_start=203
-  _globals['_RETRIEVEREQUEST']._serialized_end=456
-  _globals['_PASSAGESTANDING']._serialized_start=459
-  _globals['_PASSAGESTANDING']._serialized_end=609
-  _globals['_RETRIEVALEXPLANATION']._serialized_start=612
-  _globals['_RETRIEVALEXPLANATION']._serialized_end=741
-  _globals['_RETRIEVERESPONSE']._serialized_start=744
-  _globals['_RETRIEVERESPONSE']._serialized_end=965
-  _globals['_RETRIEVERSERVICE']._serialized_start=1272
-  _globals['_RETRIEVERSERVICE']._serialized_end=1361
+  _globals['_RETRIEVALMODE']._serialized_start=1076
+  _globals['_RETRIEVALMODE']._serialized_end=1203
+  _globals['_DEGRADATION']._serialized_start=1206
+  _globals['_DEGRADATION']._serialized_end=1379
+  _globals['_FUSIONWEIGHTS']._serialized_start=96
+  _globals['_FUSIONWEIGHTS']._serialized_end=227
+  _globals['_RETRIEVEREQUEST']._serialized_start=230
+  _globals['_RETRIEVEREQUEST']._serialized_end=519
+  _globals['_PASSAGESTANDING']._serialized_start=522
+  _globals['_PASSAGESTANDING']._serialized_end=697
+  _globals['_RETRIEVALEXPLANATION']._serialized_start=700
+  _globals['_RETRIEVALEXPLANATION']._serialized_end=829
+  _globals['_RETRIEVERESPONSE']._serialized_start=832
+  _globals['_RETRIEVERESPONSE']._serialized_end=1074
+  _globals['_RETRIEVERSERVICE']._serialized_start=1381
+  _globals['_RETRIEVERSERVICE']._serialized_end=1470
 # @@protoc_insertion_point(module_scope)

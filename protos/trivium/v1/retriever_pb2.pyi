@@ -1,3 +1,4 @@
+from trivium.v1 import metadata_pb2 as _metadata_pb2
 from trivium.v1 import passage_pb2 as _passage_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -43,7 +44,7 @@ class FusionWeights(_message.Message):
     def __init__(self, dense_weight: _Optional[float] = ..., bm25_weight: _Optional[float] = ..., rrf_k: _Optional[int] = ...) -> None: ...
 
 class RetrieveRequest(_message.Message):
-    __slots__ = ("question", "collection", "mode", "top_k", "fusion", "min_index_version", "explain", "passage_id")
+    __slots__ = ("question", "collection", "mode", "top_k", "fusion", "min_index_version", "explain", "passage_id", "filter")
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +53,7 @@ class RetrieveRequest(_message.Message):
     MIN_INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     PASSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
     question: str
     collection: str
     mode: RetrievalMode
@@ -60,19 +62,22 @@ class RetrieveRequest(_message.Message):
     min_index_version: int
     explain: bool
     passage_id: str
-    def __init__(self, question: _Optional[str] = ..., collection: _Optional[str] = ..., mode: _Optional[_Union[RetrievalMode, str]] = ..., top_k: _Optional[int] = ..., fusion: _Optional[_Union[FusionWeights, _Mapping]] = ..., min_index_version: _Optional[int] = ..., explain: _Optional[bool] = ..., passage_id: _Optional[str] = ...) -> None: ...
+    filter: _metadata_pb2.Filter
+    def __init__(self, question: _Optional[str] = ..., collection: _Optional[str] = ..., mode: _Optional[_Union[RetrievalMode, str]] = ..., top_k: _Optional[int] = ..., fusion: _Optional[_Union[FusionWeights, _Mapping]] = ..., min_index_version: _Optional[int] = ..., explain: _Optional[bool] = ..., passage_id: _Optional[str] = ..., filter: _Optional[_Union[_metadata_pb2.Filter, _Mapping]] = ...) -> None: ...
 
 class PassageStanding(_message.Message):
-    __slots__ = ("passage", "scores", "limit", "needed_top_k")
+    __slots__ = ("passage", "scores", "limit", "needed_top_k", "is_filtered_out")
     PASSAGE_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     NEEDED_TOP_K_FIELD_NUMBER: _ClassVar[int]
+    IS_FILTERED_OUT_FIELD_NUMBER: _ClassVar[int]
     passage: _passage_pb2.Passage
     scores: _passage_pb2.Scores
     limit: int
     needed_top_k: int
-    def __init__(self, passage: _Optional[_Union[_passage_pb2.Passage, _Mapping]] = ..., scores: _Optional[_Union[_passage_pb2.Scores, _Mapping]] = ..., limit: _Optional[int] = ..., needed_top_k: _Optional[int] = ...) -> None: ...
+    is_filtered_out: bool
+    def __init__(self, passage: _Optional[_Union[_passage_pb2.Passage, _Mapping]] = ..., scores: _Optional[_Union[_passage_pb2.Scores, _Mapping]] = ..., limit: _Optional[int] = ..., needed_top_k: _Optional[int] = ..., is_filtered_out: _Optional[bool] = ...) -> None: ...
 
 class RetrievalExplanation(_message.Message):
     __slots__ = ("left_out", "leg_limit", "standing")
@@ -85,15 +90,17 @@ class RetrievalExplanation(_message.Message):
     def __init__(self, left_out: _Optional[_Iterable[_Union[_passage_pb2.Candidate, _Mapping]]] = ..., leg_limit: _Optional[int] = ..., standing: _Optional[_Union[PassageStanding, _Mapping]] = ...) -> None: ...
 
 class RetrieveResponse(_message.Message):
-    __slots__ = ("candidates", "index_version", "degraded", "stats", "explanation")
+    __slots__ = ("candidates", "index_version", "degraded", "stats", "explanation", "is_filtered")
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    IS_FILTERED_FIELD_NUMBER: _ClassVar[int]
     candidates: _containers.RepeatedCompositeFieldContainer[_passage_pb2.Candidate]
     index_version: int
     degraded: _containers.RepeatedScalarFieldContainer[Degradation]
     stats: _passage_pb2.StageStats
     explanation: RetrievalExplanation
-    def __init__(self, candidates: _Optional[_Iterable[_Union[_passage_pb2.Candidate, _Mapping]]] = ..., index_version: _Optional[int] = ..., degraded: _Optional[_Iterable[_Union[Degradation, str]]] = ..., stats: _Optional[_Union[_passage_pb2.StageStats, _Mapping]] = ..., explanation: _Optional[_Union[RetrievalExplanation, _Mapping]] = ...) -> None: ...
+    is_filtered: bool
+    def __init__(self, candidates: _Optional[_Iterable[_Union[_passage_pb2.Candidate, _Mapping]]] = ..., index_version: _Optional[int] = ..., degraded: _Optional[_Iterable[_Union[Degradation, str]]] = ..., stats: _Optional[_Union[_passage_pb2.StageStats, _Mapping]] = ..., explanation: _Optional[_Union[RetrievalExplanation, _Mapping]] = ..., is_filtered: _Optional[bool] = ...) -> None: ...

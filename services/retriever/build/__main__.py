@@ -58,13 +58,14 @@ def build(folder: Path, config: IndexerConfig) -> None:
 
 def encode(work: EncodedShards, shard: str, encoding: Encoding, recipe: Recipe) -> None:
     """Split and encode one shard."""
-    documents = list(_documents(work.documents_path(shard)))
+    messages = list(_messages(work.documents_path(shard)))
+    documents = [document_blocking(message) for message in messages]
     passages = encoding.passages(documents)
     flat = [passage for of_document in passages for passage in of_document]
     work.write(
         shard,
         (len(flat), recipe.dimension),
-        lambda file: _write_passages(file, documents, passages, recipe.made_by),
+        lambda file: _write_passages(file, messages, documents, passages, recipe.made_by),
         lambda vectors: encoding.fill(vectors, flat, lambda number, length: tell(passages=number, characters=length)),
     )
 
@@ -80,27 +81,24 @@ def _require_like(plan: Plan, recipe: Recipe) -> None:
         raise ConfigError(f"the settings here (INDEXER_…) are not those of the indexer: {found}")
 
 
-def _documents(path: Path) -> Iterator[Document]:
+def _messages(path: Path) -> Iterator[indexer_pb2.Document]:
     with path.open("rb") as file:
         stream: Any = file  # the library's type is narrower than what it reads
-        while (document := parse_length_prefixed(indexer_pb2.Document, stream)) is not None:
-            yield document_blocking(document)
+        while (message := parse_length_prefixed(indexer_pb2.Document, stream)) is not None:
+            yield message
 
 
 def _write_passages(
-    file: Any, documents: Sequence[Document], passages: Sequence[Sequence[Passage]], made_by: str
+    file: Any,
+    messages: Sequence[indexer_pb2.Document],
+    documents: Sequence[Document],
+    passages: Sequence[Sequence[Passage]],
+    made_by: str,
 ) -> None:
-    for document, of_document in zip(documents, passages, strict=True):
-        encoded = indexer_pb2.EncodedDocument(
-            document=indexer_pb2.Document(
-                document_id=document.document_id,
-                title=document.title,
-                uri=document.uri,
-                sections=[_section(document, passage) for passage in of_document],
-            ),
-            made_by=made_by,
-            content_hash=document.content_hash,
-        )
+    for message, document, of_document in zip(messages, documents, passages, strict=True):
+        encoded = indexer_pb2.EncodedDocument(document=message, made_by=made_by, content_hash=document.content_hash)
+        del encoded.document.sections[:]
+        encoded.document.sections.extend(_section(document, passage) for passage in of_document)
         serialize_length_prefixed(encoded, file)
 
 

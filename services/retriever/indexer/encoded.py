@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from services.retriever.indexer.intake import Rejected, require_valid
 from services.retriever.indexer.splitter import Document
+from services.retriever.metadata import Fields
 from services.retriever.passage import Passage, numbered_id
 
 Vectors = NDArray[np.float32]
@@ -44,10 +45,10 @@ def is_sampled(number: int) -> bool:
     return number < SAMPLED_FIRST or number % SAMPLED_EVERY == 0
 
 
-def require_valid_encoded(document: Document, brought: Brought, dimension: int) -> Vectors:
-    """The vectors, of shape (passages, dimension). Raises Rejected."""
+def require_valid_encoded(document: Document, brought: Brought, dimension: int, fields: Fields) -> Vectors:
+    """The vectors, of shape (passages, dimension). `fields` are the collection's. Raises Rejected."""
     try:
-        require_valid(document)
+        require_valid(document, fields)
     except Rejected as rejected:
         raise Rejected(f"encoded.{rejected.field}", rejected.description) from None
     if not SHA256.fullmatch(document.content_hash):
@@ -67,6 +68,7 @@ def require_valid_encoded(document: Document, brought: Brought, dimension: int) 
 
 def passages_of(document: Document) -> list[Passage]:
     """Its sections, each as a passage."""
+    metadata = {name: value for name, value in document.metadata.items() if value is not None}
     return [
         Passage(
             passage_id=numbered_id(document.document_id, number),
@@ -78,6 +80,7 @@ def passages_of(document: Document) -> list[Passage]:
             page=section.page,
             start=section.start,
             end=section.end,
+            metadata=metadata,
         )
         for number, section in enumerate(document.sections)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.retriever.indexer.splitter import Document, Section
+from services.retriever.metadata import NO_FIELDS, Fields, InvalidField, require_declared
 
 MAX_ID_CHARACTERS = 256
 MAX_POSITION = 2**32 - 1
@@ -24,8 +25,8 @@ class Rejected(Exception):
         self.field, self.description = field, description
 
 
-def require_valid(document: Document) -> None:
-    """Raises Rejected."""
+def require_valid(document: Document, fields: Fields = NO_FIELDS) -> None:
+    """`fields` are the collection's. Raises Rejected."""
     if not document.document_id:
         raise Rejected("document.document_id", "must not be empty")
     _require_length("document.document_id", document.document_id, MAX_ID_CHARACTERS)
@@ -37,6 +38,10 @@ def require_valid(document: Document) -> None:
         raise Rejected("document.sections", f"at most {MAX_SECTIONS:,}, got {len(document.sections):,}")
     if document.num_characters > MAX_CHARACTERS:
         raise Rejected("document.sections", f"at most {MAX_CHARACTERS:,} characters together")
+    try:
+        require_declared("document.metadata", document.metadata, fields)
+    except InvalidField as fault:
+        raise Rejected(fault.field, fault.description) from None
     for number, section in enumerate(document.sections):
         _require_valid_section(f"document.sections[{number}]", section)
     if not any(section.text.strip() for section in document.sections):

@@ -17,6 +17,7 @@ from services.retriever.indexer.log import CorruptLog
 from services.retriever.indexer.publisher import Recipe
 from services.retriever.indexer.versions import Retention
 from services.retriever.indexer.writer import CollectionWriter
+from services.retriever.metadata import NO_FIELDS, Fields
 
 
 class NoSuchCollection(Exception):
@@ -55,17 +56,17 @@ class Library:
     def names(self) -> list[str]:
         return sorted(self._writer_by_name)
 
-    async def create(self, name: str, analyzer: Analyzer) -> CollectionWriter:
+    async def create(self, name: str, analyzer: Analyzer, fields: Fields = NO_FIELDS) -> CollectionWriter:
         """The collection of that name, made if it was not there. Raises OSError.
 
         A caller that leaves does not stop it.
         """
-        return await asyncio.shield(self._undertakings.begin(self._create(name, analyzer)))
+        return await asyncio.shield(self._undertakings.begin(self._create(name, analyzer, fields)))
 
-    async def _create(self, name: str, analyzer: Analyzer) -> CollectionWriter:
+    async def _create(self, name: str, analyzer: Analyzer, fields: Fields) -> CollectionWriter:
         async with self._changing:
             if name not in self._writer_by_name:
-                self._writer_by_name[name] = await asyncio.to_thread(self._create_blocking, name, analyzer)
+                self._writer_by_name[name] = await asyncio.to_thread(self._create_blocking, name, analyzer, fields)
         return self._writer_by_name[name]
 
     async def delete(self, name: str) -> None:
@@ -96,9 +97,9 @@ class Library:
         self._log_thread.close()
         self._lock.release()
 
-    def _create_blocking(self, name: str, analyzer: Analyzer) -> CollectionWriter:
+    def _create_blocking(self, name: str, analyzer: Analyzer, fields: Fields) -> CollectionWriter:
         collection = Collection.named(self._collections_path, name)
-        collection.create(Settings(analyzer, datetime.now(UTC)))
+        collection.create(Settings(analyzer, datetime.now(UTC), fields))
         return self._open_blocking(collection)
 
     def _open_blocking(self, collection: Collection) -> CollectionWriter:

@@ -18,13 +18,15 @@ import numpy as np
 from services.retriever import dense, durable, failpoint, manifest, sparse
 from services.retriever.analyzer import Analyzer
 from services.retriever.collection import Collection, CorruptPointer, Pointer
+from services.retriever.columns import Columns, ColumnsBuilder
 from services.retriever.dense import FACTORY, METRIC, DenseIndex
 from services.retriever.fingerprint import Fingerprint, makers
 from services.retriever.indexer.log import Log
 from services.retriever.manifest import Manifest
+from services.retriever.metadata import NO_FIELDS, Fields
 from services.retriever.passage import Passage
 from services.retriever.record import Location, Upsert
-from services.retriever.version import DENSE_FILE, SPARSE_DIRECTORY
+from services.retriever.version import COLUMNS_DIRECTORY, DENSE_FILE, SPARSE_DIRECTORY
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ def publish(
     log_end: int,
     recipe: Recipe,
     like: Manifest | None = None,
+    fields: Fields = NO_FIELDS,
 ) -> Manifest:
     """Write beside, bring to disk, verify, flip. Rows follow `locations`. Blocks.
 
@@ -70,7 +73,7 @@ def publish(
         if like and _is_made_by(like, recipe) and _link(collection.version_path(like.index_version), beside, like):
             described = replace(like, index_version=index_version, created_at=datetime.now(UTC), log_end=log_end)
         else:
-            described = _write(beside, index_version, analyzer, log, locations, log_end, recipe)
+            described = _write(beside, index_version, analyzer, log, locations, log_end, recipe, fields)
         failpoint.reach("publish.written")
         data = described.to_json()
         (beside / manifest.NAME).write_bytes(data)
@@ -115,9 +118,12 @@ def _write(
     locations: Sequence[Location],
     log_end: int,
     recipe: Recipe,
+    fields: Fields,
 ) -> Manifest:
     (directory / SPARSE_DIRECTORY).mkdir(parents=True)
-    num_passages = sparse.write(directory / SPARSE_DIRECTORY, _passages(log, locations), analyzer)
+    columns = ColumnsBuilder(fields)
+    num_passages = sparse.write(directory / SPARSE_DIRECTORY, columns.noting(_passages(log, locations)), analyzer)
+    columns.build().write(directory / COLUMNS_DIRECTORY)
     failpoint.reach("publish.sparse_written")
     vectors = (record.vectors for record in _records(log, locations))
     dense.write(directory / DENSE_FILE, vectors, recipe.dimension)
@@ -161,6 +167,7 @@ def _verify(directory: Path, described: Manifest) -> None:
     """What readers will check, checked before they see it."""
     manifest.verify(directory, described)
     DenseIndex(directory / DENSE_FILE, described.dimension, described.num_passages)
+    Columns.open(directory / COLUMNS_DIRECTORY, described.num_passages)
 
 
 def _records(log: Log, locations: Sequence[Location]) -> Iterator[Upsert]:

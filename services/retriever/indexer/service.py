@@ -21,6 +21,7 @@ from chassis.validation import require_between
 from services.retriever.analyzer import LANGUAGES, Analyzer
 from services.retriever.collection import DEFAULT_NAME, NAME, NAME_RULE, CorruptPointer
 from services.retriever.encoder import Encoded, Text
+from services.retriever.filter import Filter, check
 from services.retriever.indexer.concurrency import map_as_finished
 from services.retriever.indexer.config import IndexerConfig
 from services.retriever.indexer.disk import disk_errors
@@ -35,12 +36,13 @@ from services.retriever.indexer.versions import NoSuchVersion, Retention, Versio
 from services.retriever.indexer.writer import CollectionWriter, MadeByAnother, NothingStored, WriterClosed
 from services.retriever.loader import load_encoder
 from services.retriever.manifest import CorruptVersion, Manifest
+from services.retriever.wire import field_at_fault, read_fields, read_filter, read_metadata, write_fields
 from trivium.v1 import indexer_pb2, indexer_pb2_grpc
 
 logger = logging.getLogger(__name__)
 
 MAX_DELETED_DOCUMENTS = 1_000
-"""In one request."""
+"""That one request, and one reply, names."""
 MAX_NAMED_DOCUMENTS = 20
 """Of those that the log or a version holds: a reply is bounded."""
 MAX_INDEX_VERSION = 2**63 - 1
@@ -119,9 +121,11 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         _require_name("name", request.name)
         analyzer = _analyzer(request.analyzer)
         assert self._library is not None
+        with field_at_fault():
+            fields = read_fields(request.fields)
         with disk_errors():
-            writer = await self._library.create(request.name, analyzer)
-        if writer.settings.analyzer != analyzer:
+            writer = await self._library.create(request.name, analyzer, fields)
+        if (writer.settings.analyzer, writer.settings.fields) != (analyzer, fields):
             raise AlreadyExists("collection", request.name)
         return indexer_pb2.CreateCollectionResponse(collection=_describe(writer))
 
@@ -208,20 +212,25 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         context: grpc.aio.ServicerContext[indexer_pb2.DeleteDocumentsRequest, indexer_pb2.DeleteDocumentsResponse],
     ) -> indexer_pb2.DeleteDocumentsResponse:
         writer = self._writer("collection", request.collection)
-        require_between("document_ids", len(request.document_ids), 1, MAX_DELETED_DOCUMENTS)
-        for number, document_id in enumerate(request.document_ids):
-            require_between(f"document_ids[{number}]", len(document_id), 1, MAX_ID_CHARACTERS)
+        wanted = _chosen_by(request, writer)
         absent_from = 0
         with _writing(writer.collection.name):
-            deleted = await writer.delete(request.document_ids)
+            if wanted:
+                deleted = concerned = await writer.delete_chosen(wanted)
+            else:
+                concerned = list(request.document_ids)
+                deleted = await writer.delete(concerned)
             if request.publish or request.purge:
                 with suppress(NothingStored):  # there never was a version
                     absent_from = (await writer.publish()).index_version
             if request.purge:
-                await writer.purge(request.document_ids)
-            held_by = await writer.versions_holding(request.document_ids)
+                await writer.purge(concerned)
+            held_by = await writer.versions_holding(concerned)
         return indexer_pb2.DeleteDocumentsResponse(
-            deleted_document_ids=deleted, absent_from_version=absent_from, held_by_versions=held_by
+            deleted_document_ids=deleted[:MAX_DELETED_DOCUMENTS],
+            num_deleted_documents=len(deleted),
+            absent_from_version=absent_from,
+            held_by_versions=held_by,
         )
 
     async def ListVersions(
@@ -319,7 +328,7 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         with disk_errors():
             if arrival.brought:
                 return await store.keep(arrival.writer, arrival.document, arrival.brought)
-            require_valid(arrival.document)
+            require_valid(arrival.document, arrival.writer.settings.fields)
             return Kept(*await store.put(arrival.writer, arrival.document))
 
     def _writer(self, field: str, name: str) -> CollectionWriter:
@@ -351,6 +360,21 @@ def _writing(name: str) -> Iterator[None]:
     except (CorruptVersion, CorruptPointer) as error:
         logger.error("a version is damaged", extra={"reason": str(error)})
         raise FailedPrecondition("INDEX_CORRUPT", "a version failed verification; the log names the file") from None
+
+
+def _chosen_by(request: indexer_pb2.DeleteDocumentsRequest, writer: CollectionWriter) -> Filter | None:
+    """The filter; None where documents are named instead."""
+    if request.HasField("filter"):
+        if request.document_ids:
+            raise InvalidRequest("document_ids", "not beside filter")
+        with field_at_fault():
+            wanted = read_filter(request.filter)
+            check(wanted, writer.settings.fields)
+        return wanted
+    require_between("document_ids", len(request.document_ids), 1, MAX_DELETED_DOCUMENTS)
+    for number, document_id in enumerate(request.document_ids):
+        require_between(f"document_ids[{number}]", len(document_id), 1, MAX_ID_CHARACTERS)
+    return None
 
 
 def _version_number(index_version: int) -> int:
@@ -414,6 +438,7 @@ def document_blocking(document: indexer_pb2.Document) -> Document:
         uri=document.uri,
         sections=tuple(sections),
         content_hash=hashlib.sha256(document.SerializeToString(deterministic=True)).hexdigest(),
+        metadata=read_metadata(document.metadata),
     )
 
 
@@ -437,6 +462,7 @@ def _describe(writer: CollectionWriter) -> indexer_pb2.Collection:
         num_passages=writer.num_passages,
         num_unpublished_documents=writer.num_unpublished,
         created_at=writer.settings.created_at,
+        fields=write_fields(writer.settings.fields),
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
 from services.retriever.fingerprint import Fingerprint
 from services.retriever.indexer.tokens import TokenEnds, TokenisedText
+from services.retriever.metadata import Value
 from services.retriever.passage import Passage, heading_line, numbered_id
 
 PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*")
@@ -49,6 +50,8 @@ class Document:
     uri: str
     sections: tuple[Section, ...]
     content_hash: str
+    metadata: Mapping[str, Value | None] = field(default_factory=dict)
+    """None is what was sent and is no value."""
 
     @property
     def num_characters(self) -> int:
@@ -83,6 +86,7 @@ class Splitter:
 
     def split(self, document: Document) -> list[Passage]:
         """The document's passages, in reading order. Every character that is not white space is in one. Blocks."""
+        metadata = {name: value for name, value in document.metadata.items() if value is not None}
         cut = ((section, span) for section in document.sections for span in self._spans(document.title, section))
         return [
             Passage(
@@ -95,6 +99,7 @@ class Splitter:
                 page=section.page,
                 start=section.start + span.start,
                 end=section.start + span.end,
+                metadata=metadata,
             )
             for number, (section, span) in enumerate(cut)
         ]

@@ -97,7 +97,7 @@ class Store:
 
         Raises Rejected, OSError, or what the encoder raised; then it is not stored.
         """
-        vectors = require_valid_encoded(document, brought, self._dimension)
+        vectors = require_valid_encoded(document, brought, self._dimension, writer.settings.fields)
         passages = passages_of(document)
         if rows := rows_to_encode(document, brought):
             require_like(rows, vectors[rows], await self._encode([passages[row] for row in rows]))

@@ -12,6 +12,8 @@ from typing import Any
 from chassis.executor import SingleThread
 from services.retriever import durable, fingerprint, manifest
 from services.retriever.collection import Collection, CorruptPointer
+from services.retriever.columns import Columns
+from services.retriever.filter import Filter, select
 from services.retriever.indexer import versions
 from services.retriever.indexer.concurrency import Output, Turns, Undertakings
 from services.retriever.indexer.documents import Documents, Stored
@@ -32,6 +34,10 @@ since: readers search these beside it, at a cost that grows with them."""
 
 class WriterClosed(Exception):
     """The collection has been deleted."""
+
+
+BLOCK = 1_000
+"""Documents that are read, or deleted, at once."""
 
 
 class NothingStored(Exception):
@@ -159,6 +165,14 @@ class CollectionWriter:
         """
         return await asyncio.shield(self._undertake(self._delete(sorted(set(document_ids)))))
 
+    async def delete_chosen(self, wanted: Filter) -> list[str]:
+        """Delete the documents that the filter chooses, as they are now; that is on disk when this returns. Sorted ids.
+
+        One that is replaced meanwhile may stay. The filter has been checked with the collection's fields. A caller
+        that leaves does not stop it. Raises CorruptLog, OSError; then some of them may be deleted.
+        """
+        return await asyncio.shield(self._undertake(self._delete_chosen(wanted)))
+
     async def roll_back(self, index_version: int) -> Manifest:
         """Publish a new version with an old one's documents, but for those that were deleted since.
 
@@ -180,7 +194,7 @@ class CollectionWriter:
         return [
             number
             for number, version in kept.items()
-            if version is None or any(self._documents.is_held_at(name, version.log_end) for name in document_ids)
+            if version is None or await self._is_any_held_at(document_ids, version.log_end)
         ]
 
     async def purge(self, document_ids: Sequence[str]) -> None:
@@ -257,10 +271,40 @@ class CollectionWriter:
             logger.exception("compaction failed: tried again after as many passages more", extra=details)
             self._next_compaction = 2 * self._num_live
 
-    async def _delete(self, document_ids: Sequence[str]) -> list[str]:
+    async def _is_any_held_at(self, document_ids: Sequence[str], log_end: int) -> bool:
+        for begin in range(0, len(document_ids), BLOCK):
+            if any(self._documents.is_held_at(name, log_end) for name in document_ids[begin : begin + BLOCK]):
+                return True
+            await asyncio.sleep(0)  # others go on
+        return False
+
+    async def _delete_chosen(self, wanted: Filter) -> list[str]:
+        async with self._publishing:  # nothing is erased while the log is read
+            stored = self._documents.now()
+            chosen = await asyncio.to_thread(self._chosen_blocking, wanted, stored)
+        deleted: list[str] = []
+        for begin in range(0, len(chosen), BLOCK):
+            deleted += await self._delete(chosen[begin : begin + BLOCK], stored)
+        return deleted
+
+    def _chosen_blocking(self, wanted: Filter, stored: Mapping[str, Stored]) -> list[str]:
+        """The ids of documents whose metadata, as it is in the log, the filter chooses. Sorted."""
+        chosen: list[str] = []
+        in_order = sorted(stored, key=lambda name: stored[name].location.offset)
+        for begin in range(0, len(in_order), BLOCK):
+            names = in_order[begin : begin + BLOCK]
+            passages = [self._log.read(stored[name].location).passages[0] for name in names]
+            rows = select(wanted, Columns.of(passages, self.settings.fields))
+            chosen += (name for name, is_chosen in zip(names, rows, strict=True) if is_chosen)
+        return sorted(chosen)
+
+    async def _delete(self, document_ids: Sequence[str], as_of: Mapping[str, Stored] | None = None) -> list[str]:
+        """With `as_of` only those that are still as they were then."""
         async with AsyncExitStack() as turns:
             for document_id in document_ids:  # sorted, so that two callers never wait crosswise
                 await turns.enter_async_context(self.turns.of(document_id))
+            if as_of is not None:
+                document_ids = [name for name in document_ids if self._documents.get(name) == as_of[name]]
             stored = [document_id for document_id in document_ids if self._documents.get(document_id)]
             if seen := [document_id for document_id in document_ids if self._documents.may_be_seen(document_id)]:
                 await self.append(Delete(tuple(seen)))
@@ -333,7 +377,8 @@ class CollectionWriter:
         if published and self._is_as_would_be(published, log_end) and _is_whole(self.collection, published):
             return published
         locations = [stored[document_id].location for document_id in sorted(stored)]
-        return publish(self.collection, self.settings.analyzer, self._log, locations, log_end, self._recipe, like)
+        analyzer, fields = self.settings.analyzer, self.settings.fields
+        return publish(self.collection, analyzer, self._log, locations, log_end, self._recipe, like, fields)
 
     def _require_made_here(self, stored: Mapping[str, Stored]) -> None:
         if others := sum(not self.is_made_here(one.made_by) for one in stored.values()):
