@@ -71,7 +71,7 @@ class Runtime:
         return Batcher(
             model,
             queue=self.queue(model.pads),
-            max_batch_tokens=self.config.max_batch_tokens or self._default_batch_tokens(),
+            max_batch_tokens=self.config.max_batch_tokens or default_batch_tokens(self.device),
             device=self._device_thread,
             helper=self._thread("tokeniser"),
         )
@@ -85,12 +85,14 @@ class Runtime:
         for thread in self._threads:
             thread.close()
 
-    def _default_batch_tokens(self) -> int:
-        return BATCH_TOKENS_ON_A_GPU if self.device and self.device.is_gpu else BATCH_TOKENS_ON_A_CPU
-
     def _thread(self, name: str) -> SingleThread:
         self._threads.append(SingleThread(f"{self.name}-{name}"))
         return self._threads[-1]
+
+
+def default_batch_tokens(device: Device | None) -> int:
+    """Padded tokens of a batch where no setting says how many."""
+    return BATCH_TOKENS_ON_A_GPU if device and device.is_gpu else BATCH_TOKENS_ON_A_CPU
 
 
 class _Observer:

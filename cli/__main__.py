@@ -143,6 +143,61 @@ def ingest(
 
 
 @app.command()
+def build(
+    paths: Annotated[list[Path], typer.Argument(help="Files, folders, archives, as `ingest` reads them.")],
+    collection: Collection = "default",
+    processes: Annotated[int, typer.Option(help="Processes that encode; with GPUs, each has its own.", min=1)] = 1,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of each process. [default: the CPUs, divided]", min=1)
+    ] = None,
+    work_dir: Annotated[
+        Path, typer.Option(help="Where documents and vectors lie meanwhile. With the same one, a build goes on.")
+    ] = Path("trivium-build"),
+    indexer: Indexer = "127.0.0.1:7002",
+    language: Annotated[str | None, typer.Option(help="ISO 639-1 language of a new collection. [default: en]")] = None,
+    wait: Annotated[
+        float, typer.Option(help="Seconds to wait for an indexer that does not serve yet.", min=0, max=86_400)
+    ] = 0.0,
+    id_field: Annotated[str, typer.Option(help="CSV, JSON Lines: the field whose value is the document id.")] = "",
+    title_field: Annotated[str, typer.Option(help="CSV, JSON Lines: the field with the title.")] = "",
+    text_field: Annotated[
+        list[str] | None, typer.Option(help="CSV, JSON Lines: a field with text; may be repeated, then a section each.")
+    ] = None,
+    uri_field: Annotated[str, typer.Option(help="CSV, JSON Lines: the field with the address to open.")] = "",
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:TYPE", help="CSV, JSON Lines: a field that filters may name, as for `ingest`."),
+    ] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Delete every document of the collection that was not read.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Store and publish a large corpus: what `ingest` does, encoded by processes of their own under torchrun.
+
+    They take the indexer's settings (INDEXER_MODEL=…). Broken off, it goes on where it was when it is started again:
+    what is encoded already is not encoded again.
+    """
+    from cli.bulk.build import BuildOptions, build
+    from cli.bulk.torchrun import default_threads
+    from cli.reading.read import ReadOptions
+    from cli.upload import Upload
+
+    fields = _metadata_fields(metadata or [])
+    options = ReadOptions(
+        id_field=id_field,
+        title_field=title_field,
+        text_fields=tuple(text_field or ()),
+        uri_field=uri_field,
+        metadata_fields=fields,
+    )
+    how = BuildOptions(work_dir, processes, threads or default_threads(processes))
+    with failures_shown(json):
+        target = Upload(indexer, collection, language, wait, prune, fields)
+        raise typer.Exit(0 if build(target, paths, options, how, json) else 1)
+
+
+@app.command()
 def ask(
     question: str,
     gateway: Gateway = "127.0.0.1:7000",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -41,6 +42,39 @@ def show(name: Name = "default", indexer: Indexer = ADDRESS, json: Json = False)
 
     with failures_shown(json):
         collection.show_one(indexer, name, console_for(json), json)
+
+
+@app.command("import")
+def import_index(
+    name: Name,
+    index: Annotated[Path, typer.Option(help="A FAISS file: Flat, HNSW or IVF, inner product.", exists=True)],
+    passages: Annotated[
+        Path, typer.Option(help="JSON Lines, or a folder of Hugging Face datasets: row n is vector n.", exists=True)
+    ],
+    id_field: Annotated[
+        str, typer.Option(help="Names the document; rows of one id that follow each other are one.")
+    ] = "",
+    title_field: Annotated[str, typer.Option(help="The title that was encoded with the text.")] = "",
+    text_field: Annotated[str, typer.Option(help="The text that was encoded.")] = "",
+    uri_field: Annotated[str, typer.Option(help="The address to open.")] = "",
+    language: Annotated[str | None, typer.Option(help="ISO 639-1 language of a new collection. [default: en]")] = None,
+    work_dir: Annotated[Path | None, typer.Option(help="Where the vectors lie meanwhile. [default: as TMPDIR]")] = None,
+    indexer: Indexer = ADDRESS,
+    json: Json = False,
+) -> None:
+    """Take over an index that exists, with its passages, and publish it.
+
+    Dimension, metric and count are compared, and the vectors of 64 documents made again, before anything is stored.
+    The FAISS file is opened by a process of its own, which needs FAISS.
+    """
+    from cli.bulk.importing import Source, import_index
+    from cli.bulk.passages import Fields
+    from cli.upload import Upload
+
+    source = Source(index, passages, Fields(id_field, title_field, text_field, uri_field))
+    with failures_shown(json):
+        is_whole = import_index(Upload(indexer, name, language), source, work_dir, json)
+        raise typer.Exit(0 if is_whole else 1)
 
 
 @app.command()

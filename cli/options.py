@@ -52,6 +52,7 @@ def read_filter(text: str) -> metadata_pb2.Filter | None:
 def failures_shown(json: bool = False) -> Iterator[None]:
     """Print what went wrong in one line on standard error, or as the one JSON object, and exit with 1."""
     from chassis.config import ConfigError
+    from cli.bulk.failure import BulkFailed
     from cli.connection import CallFailed
     from cli.evaluation.failure import EvaluationFailed
     from cli.ghz import LoadFailed
@@ -66,6 +67,14 @@ def failures_shown(json: bool = False) -> Iterator[None]:
             print(dumps(error.refusal.to_dict(), ensure_ascii=False))
         else:
             typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(1) from None
+    except BulkFailed as error:
+        if json:
+            from json import dumps
+
+            print(dumps({"error": {"code": error.reason, "message": str(error)}}, ensure_ascii=False))
+        else:
+            typer.secho(f"{error.reason}: {error}", fg="red", err=True)
         raise typer.Exit(1) from None
     except (ConfigError, EvaluationFailed, LoadFailed, ProcessFailed) as error:
         typer.secho(str(error), fg="red", err=True)

@@ -54,19 +54,19 @@ def upload(target: Upload, readings: Iterable[Reading], comparison: Comparison, 
         wait_until_serving("indexer", target.address, target.wait_s)
     with calling("indexer", target.address), open_channel(target.address) as channel:
         stub = indexer_pb2_grpc.IndexerServiceStub(channel)
-        _ensure_collection(stub, target)
-        transfer = _Transfer(stub, summary, comparison, on_progress)
+        ensure_collection(stub, target)
+        transfer = Transfer(stub, summary, comparison, on_progress)
         transfer.send(readings)
         if target.prune:
-            _prune(stub, summary, transfer.unread_ids())
+            prune(stub, summary, transfer.unread_ids())
         if summary.is_any_accepted:
             summary.is_publishing = True
             on_progress(summary)
-            _publish(stub, summary)
+            publish(stub, summary)
     return summary
 
 
-def _prune(stub: indexer_pb2_grpc.IndexerServiceStub, summary: Summary, unread_ids: list[str]) -> None:
+def prune(stub: indexer_pb2_grpc.IndexerServiceStub, summary: Summary, unread_ids: list[str]) -> None:
     """What could not be read may be among them: then, and where there was nothing to read, all of them stay."""
     if summary.is_any_unread or not summary.is_any_accepted:
         summary.num_unpruned = len(unread_ids)
@@ -79,8 +79,8 @@ def content_hash(document: indexer_pb2.Document) -> bytes:
     return hashlib.sha256(document.SerializeToString(deterministic=True)).digest()
 
 
-def _publish(stub: indexer_pb2_grpc.IndexerServiceStub, summary: Summary) -> None:
-    """The indexer makes a new version when something has changed, or the published one is damaged."""
+def publish(stub: indexer_pb2_grpc.IndexerServiceStub, summary: Summary) -> None:
+    """Note the version that holds all. It is a new one when something has changed, or the published one is damaged."""
     request = indexer_pb2.PublishVersionRequest(collection=summary.collection)
     published = stub.PublishVersion(request, timeout=TIMEOUT_S)
     summary.index_version = published.index_version
@@ -88,7 +88,8 @@ def _publish(stub: indexer_pb2_grpc.IndexerServiceStub, summary: Summary) -> Non
     summary.num_published_passages = published.num_passages
 
 
-def _ensure_collection(stub: indexer_pb2_grpc.IndexerServiceStub, target: Upload) -> None:
+def ensure_collection(stub: indexer_pb2_grpc.IndexerServiceStub, target: Upload) -> None:
+    """Create the target's collection unless it is there. Raises grpc.RpcError."""
     if target.language is None and _exists(stub, target.collection):
         return
     analyzer = indexer_pb2.Analyzer(language=target.language or "")
@@ -119,7 +120,7 @@ class _File:
     """Documents on their way, and one for as long as it is read."""
 
 
-class _Transfer:
+class Transfer:
     """One stream of documents. The indexer reads it no faster than it works, which bounds what is sent.
 
     gRPC's own thread takes the readings while the caller's takes the responses. (An aio client would report
@@ -144,10 +145,19 @@ class _Transfer:
         """Name and file of what is on its way, by document id."""
 
     def send(self, readings: Iterable[Reading]) -> None:
+        """Look at what is held, and send and note all that differs."""
+        self.look()
+        self.receive(self._stub.UpsertDocuments(self.requests(readings), timeout=TIMEOUT_S))
+
+    def look(self) -> None:
+        """Ask what the collection holds."""
         request = indexer_pb2.ListDocumentsRequest(collection=self._summary.collection)
         for held in self._stub.ListDocuments(request, timeout=TIMEOUT_S):
             self._hash_by_id[held.document_id] = bytes.fromhex(held.content_hash)
-        for response in self._stub.UpsertDocuments(self._requests(readings), timeout=TIMEOUT_S):
+
+    def receive(self, responses: Iterable[indexer_pb2.UpsertDocumentsResponse]) -> None:
+        """Note what became of everything that `requests` gave."""
+        for response in responses:
             with self._lock:
                 self._note(response)
                 self._on_progress(self._summary)
@@ -156,7 +166,8 @@ class _Transfer:
         """Of what the collection holds and this transfer did not read."""
         return sorted(self._hash_by_id.keys() - self._name_by_id.keys())
 
-    def _requests(self, readings: Iterable[Reading]) -> Iterator[indexer_pb2.UpsertDocumentsRequest]:
+    def requests(self, readings: Iterable[Reading]) -> Iterator[indexer_pb2.UpsertDocumentsRequest]:
+        """Those documents that differ from what is held. The others are noted."""
         file = _File()
         for reading in readings:
             document = reading.document

@@ -16,6 +16,11 @@ def digest(fingerprint: Mapping[str, str]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+def makers(encoder: Mapping[str, str], splitter: Mapping[str, str]) -> tuple[str, str]:
+    """Who may have made what an index holds: encoder and splitter; the encoder alone, of passages that were brought."""
+    return digest({**encoder, **splitter}), digest(encoder)
+
+
 def differences(index: Mapping[str, str], encoder: Mapping[str, str]) -> dict[str, str]:
     """Property → how the index's differs from the running encoder's. Empty when they agree."""
     return {

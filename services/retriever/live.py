@@ -158,7 +158,7 @@ class LiveSegment:
         self._published = version.sparse
         self._log = log
         self._metric = version.described.kind.metric
-        self._made_by = fingerprint.digest({**version.described.encoder, **version.described.splitter})
+        self._makers = fingerprint.makers(version.described.encoder, version.described.splitter)
         self._begin()
 
     def _begin(self) -> None:
@@ -226,7 +226,7 @@ class LiveSegment:
         match record:
             case Rollback():
                 self._end("a rollback")
-            case Upsert() if record.made_by != self._made_by:
+            case Upsert() if record.made_by not in self._makers:
                 self._end("a document that was made by another encoder or splitter")
             case Upsert() if len(self._passages) + len(record.passages) > MAX_PASSAGES:
                 self._end(f"the most that are searched unpublished, {MAX_PASSAGES:,} passages")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from chassis import checkpoint
 from chassis.config import ConfigError
 from chassis.runtime import Runtime
@@ -19,17 +17,18 @@ async def load_encoder(config: EncoderConfig, runtime: Runtime, side: Side) -> E
 
     Raises ConfigError when there is no such model.
     """
-    question = await asyncio.to_thread(checkpoint.find, config.model)
+    assert runtime.device is not None
+    return await runtime.on_device(load_encoder_blocking, config, side, runtime.device.torch_name)
+
+
+def load_encoder_blocking(config: EncoderConfig, side: Side, device: str) -> Encoder:
+    """The same on a device that is named (`cpu`, `cuda:N`), for the thread that will compute on it."""
+    question = checkpoint.find(config.model)
     passage = question
     if config.encoder == "dpr":
         if not config.passage_model:
             raise ConfigError("passage_model: dpr has two towers; this names the DPRContextEncoder")
-        passage = await asyncio.to_thread(checkpoint.find, config.passage_model)
-    assert runtime.device is not None
-
-    def load_blocking(device: str) -> Encoder:
-        encoder = encoders.load(config.encoder, side, question, passage, device, config.dtype)
-        encoder.run(encoder.prepare([WARM_UP]))
-        return encoder
-
-    return await runtime.on_device(load_blocking, runtime.device.torch_name)
+        passage = checkpoint.find(config.passage_model)
+    encoder = encoders.load(config.encoder, side, question, passage, device, config.dtype)
+    encoder.run(encoder.prepare([WARM_UP]))
+    return encoder

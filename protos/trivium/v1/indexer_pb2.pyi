@@ -25,6 +25,7 @@ class UpsertOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     UPSERT_OUTCOME_UPDATED: _ClassVar[UpsertOutcome]
     UPSERT_OUTCOME_UNCHANGED: _ClassVar[UpsertOutcome]
     UPSERT_OUTCOME_REJECTED: _ClassVar[UpsertOutcome]
+    UPSERT_OUTCOME_CHECKED: _ClassVar[UpsertOutcome]
 DISTANCE_METRIC_UNSPECIFIED: DistanceMetric
 DISTANCE_METRIC_INNER_PRODUCT: DistanceMetric
 DISTANCE_METRIC_COSINE: DistanceMetric
@@ -33,6 +34,7 @@ UPSERT_OUTCOME_CREATED: UpsertOutcome
 UPSERT_OUTCOME_UPDATED: UpsertOutcome
 UPSERT_OUTCOME_UNCHANGED: UpsertOutcome
 UPSERT_OUTCOME_REJECTED: UpsertOutcome
+UPSERT_OUTCOME_CHECKED: UpsertOutcome
 
 class Section(_message.Message):
     __slots__ = ("heading_path", "text", "page", "range", "uri")
@@ -68,6 +70,18 @@ class Document(_message.Message):
     sections: _containers.RepeatedCompositeFieldContainer[Section]
     metadata: _containers.MessageMap[str, _metadata_pb2.MetadataValue]
     def __init__(self, document_id: _Optional[str] = ..., title: _Optional[str] = ..., uri: _Optional[str] = ..., sections: _Optional[_Iterable[_Union[Section, _Mapping]]] = ..., metadata: _Optional[_Mapping[str, _metadata_pb2.MetadataValue]] = ...) -> None: ...
+
+class EncodedDocument(_message.Message):
+    __slots__ = ("document", "vectors", "made_by", "content_hash")
+    DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    MADE_BY_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_HASH_FIELD_NUMBER: _ClassVar[int]
+    document: Document
+    vectors: bytes
+    made_by: str
+    content_hash: str
+    def __init__(self, document: _Optional[_Union[Document, _Mapping]] = ..., vectors: _Optional[bytes] = ..., made_by: _Optional[str] = ..., content_hash: _Optional[str] = ...) -> None: ...
 
 class Analyzer(_message.Message):
     __slots__ = ("language", "stemming", "stop_words")
@@ -134,10 +148,23 @@ class GetCollectionRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class GetCollectionResponse(_message.Message):
-    __slots__ = ("collection",)
+    __slots__ = ("collection", "made_by", "fingerprint", "dimension")
+    class FingerprintEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    MADE_BY_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    DIMENSION_FIELD_NUMBER: _ClassVar[int]
     collection: Collection
-    def __init__(self, collection: _Optional[_Union[Collection, _Mapping]] = ...) -> None: ...
+    made_by: str
+    fingerprint: _containers.ScalarMap[str, str]
+    dimension: int
+    def __init__(self, collection: _Optional[_Union[Collection, _Mapping]] = ..., made_by: _Optional[str] = ..., fingerprint: _Optional[_Mapping[str, str]] = ..., dimension: _Optional[int] = ...) -> None: ...
 
 class ListCollectionsRequest(_message.Message):
     __slots__ = ("page_size", "page_token")
@@ -180,12 +207,16 @@ class ListDocumentsResponse(_message.Message):
     def __init__(self, document_id: _Optional[str] = ..., content_hash: _Optional[str] = ...) -> None: ...
 
 class UpsertDocumentsRequest(_message.Message):
-    __slots__ = ("collection", "document")
+    __slots__ = ("collection", "document", "encoded", "check_only")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    ENCODED_FIELD_NUMBER: _ClassVar[int]
+    CHECK_ONLY_FIELD_NUMBER: _ClassVar[int]
     collection: str
     document: Document
-    def __init__(self, collection: _Optional[str] = ..., document: _Optional[_Union[Document, _Mapping]] = ...) -> None: ...
+    encoded: EncodedDocument
+    check_only: bool
+    def __init__(self, collection: _Optional[str] = ..., document: _Optional[_Union[Document, _Mapping]] = ..., encoded: _Optional[_Union[EncodedDocument, _Mapping]] = ..., check_only: _Optional[bool] = ...) -> None: ...
 
 class Rejection(_message.Message):
     __slots__ = ("field", "description")
@@ -196,16 +227,18 @@ class Rejection(_message.Message):
     def __init__(self, field: _Optional[str] = ..., description: _Optional[str] = ...) -> None: ...
 
 class UpsertDocumentsResponse(_message.Message):
-    __slots__ = ("document_id", "outcome", "num_passages", "rejection")
+    __slots__ = ("document_id", "outcome", "num_passages", "rejection", "num_long_passages")
     DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     NUM_PASSAGES_FIELD_NUMBER: _ClassVar[int]
     REJECTION_FIELD_NUMBER: _ClassVar[int]
+    NUM_LONG_PASSAGES_FIELD_NUMBER: _ClassVar[int]
     document_id: str
     outcome: UpsertOutcome
     num_passages: int
     rejection: Rejection
-    def __init__(self, document_id: _Optional[str] = ..., outcome: _Optional[_Union[UpsertOutcome, str]] = ..., num_passages: _Optional[int] = ..., rejection: _Optional[_Union[Rejection, _Mapping]] = ...) -> None: ...
+    num_long_passages: int
+    def __init__(self, document_id: _Optional[str] = ..., outcome: _Optional[_Union[UpsertOutcome, str]] = ..., num_passages: _Optional[int] = ..., rejection: _Optional[_Union[Rejection, _Mapping]] = ..., num_long_passages: _Optional[int] = ...) -> None: ...
 
 class PublishVersionRequest(_message.Message):
     __slots__ = ("collection",)

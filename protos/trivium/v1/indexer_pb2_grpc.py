@@ -163,9 +163,10 @@ class IndexerServiceServicer:
         document ends nothing: the rest go on. In a collection that has a published version, stored documents are
         searched within a second, beside it; documents beyond 100,000 passages from the next version on.
 
-        Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection),
-        RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
-        collections).
+        Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection, or one has
+        both or `check_only` without `encoded`),
+        RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo: `READ_ONLY` (the indexer may not write its
+        collections), `ENCODER_MISMATCH` (an `encoded.made_by` is not this indexer's).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

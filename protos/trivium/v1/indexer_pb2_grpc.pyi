@@ -70,9 +70,10 @@ class IndexerServiceStub:
     document ends nothing: the rest go on. In a collection that has a published version, stored documents are
     searched within a second, beside it; documents beyond 100,000 passages from the next version on.
 
-    Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection),
-    RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
-    collections).
+    Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection, or one has
+    both or `check_only` without `encoded`),
+    RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo: `READ_ONLY` (the indexer may not write its
+    collections), `ENCODER_MISMATCH` (an `encoded.made_by` is not this indexer's).
     """
     PublishVersion: _grpc.UnaryUnaryMultiCallable[_indexer_pb2.PublishVersionRequest, _indexer_pb2.PublishVersionResponse]
     """PublishVersion makes one immutable version of everything stored so far and lets the retrievers follow.
@@ -182,9 +183,10 @@ class IndexerServiceAsyncStub(IndexerServiceStub):
     document ends nothing: the rest go on. In a collection that has a published version, stored documents are
     searched within a second, beside it; documents beyond 100,000 passages from the next version on.
 
-    Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection),
-    RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
-    collections).
+    Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection, or one has
+    both or `check_only` without `encoded`),
+    RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo: `READ_ONLY` (the indexer may not write its
+    collections), `ENCODER_MISMATCH` (an `encoded.made_by` is not this indexer's).
     """
     PublishVersion: _aio.UnaryUnaryMultiCallable[_indexer_pb2.PublishVersionRequest, _indexer_pb2.PublishVersionResponse]  # type: ignore[assignment]
     """PublishVersion makes one immutable version of everything stored so far and lets the retrievers follow.
@@ -327,9 +329,10 @@ class IndexerServiceServicer(metaclass=_abc_1.ABCMeta):
         document ends nothing: the rest go on. In a collection that has a published version, stored documents are
         searched within a second, beside it; documents beyond 100,000 passages from the next version on.
 
-        Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection),
-        RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION (ErrorInfo `READ_ONLY`: the indexer may not write its
-        collections).
+        Errors: NOT_FOUND (no such collection), INVALID_ARGUMENT (a later request names another collection, or one has
+        both or `check_only` without `encoded`),
+        RESOURCE_EXHAUSTED (disk full), FAILED_PRECONDITION with ErrorInfo: `READ_ONLY` (the indexer may not write its
+        collections), `ENCODER_MISMATCH` (an `encoded.made_by` is not this indexer's).
         """
 
     @_abc_1.abstractmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from services.retriever.indexer.documents import Stored
@@ -20,11 +20,14 @@ class Listed:
     content_hash: str
 
 
-def list_blocking(stored: Mapping[str, Stored], made_by: str) -> Iterator[Listed]:
-    """All of `stored` in order of id. It blocks until it returns; what it returns does not block."""
+def list_blocking(stored: Mapping[str, Stored], is_made_here: Callable[[str], bool]) -> Iterator[Listed]:
+    """All of `stored` in order of id; `is_made_here` judges its digests.
+
+    It blocks until it returns; what it returns does not block.
+    """
     document_ids = list(stored)
     blocks = [sorted(document_ids[begin : begin + BLOCK]) for begin in range(0, len(document_ids), BLOCK)]
     return (
-        Listed(document_id, stored[document_id].content_hash if stored[document_id].made_by == made_by else "")
+        Listed(document_id, stored[document_id].content_hash if is_made_here(stored[document_id].made_by) else "")
         for document_id in heapq.merge(*blocks)
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import grpc
@@ -26,12 +27,13 @@ from services.retriever.indexer.advice import Advice
 from services.retriever.indexer.concurrency import map_as_finished
 from services.retriever.indexer.config import IndexerConfig
 from services.retriever.indexer.disk import disk_errors
+from services.retriever.indexer.encoded import Brought, is_sampled
 from services.retriever.indexer.intake import MAX_CHARACTERS, MAX_ID_CHARACTERS, Rejected, require_valid
 from services.retriever.indexer.library import Library, NoSuchCollection
 from services.retriever.indexer.listing import list_blocking
 from services.retriever.indexer.publisher import Recipe
 from services.retriever.indexer.splitter import Document, Section, Splitter
-from services.retriever.indexer.store import Outcome, Store
+from services.retriever.indexer.store import Kept, Outcome, Store
 from services.retriever.indexer.versions import NoSuchVersion, Retention, VersionIsPublished
 from services.retriever.indexer.writer import CollectionWriter, MadeByAnother, NothingStored, WriterClosed
 from services.retriever.loader import load_encoder
@@ -56,6 +58,7 @@ NUMBER_BY_OUTCOME = {
     Outcome.CREATED: indexer_pb2.UPSERT_OUTCOME_CREATED,
     Outcome.UPDATED: indexer_pb2.UPSERT_OUTCOME_UPDATED,
     Outcome.UNCHANGED: indexer_pb2.UPSERT_OUTCOME_UNCHANGED,
+    Outcome.CHECKED: indexer_pb2.UPSERT_OUTCOME_CHECKED,
 }
 
 NUMBER_BY_METRIC = {
@@ -74,11 +77,13 @@ class _Arrival:
 
     writer: CollectionWriter
     document: Document
+    brought: Brought | None = None
 
     @property
     def weight(self) -> int:
-        """Its characters, or what counts as such."""
-        return max(MIN_DOCUMENT_WEIGHT, self.document.num_characters)
+        """Its characters, or what counts as such: a value of a vector takes as much as a character may."""
+        num_values = len(self.brought.vectors) // 4 if self.brought else 0
+        return max(MIN_DOCUMENT_WEIGHT, self.document.num_characters + num_values)
 
 
 class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
@@ -92,6 +97,7 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         self._library: Library | None = None
         self._batcher: Batcher[Text, Encoded] | None = None
         self._store: Store | None = None
+        self._recipe: Recipe | None = None
 
     def register(self, server: grpc.aio.Server) -> None:
         indexer_pb2_grpc.add_IndexerServiceServicer_to_server(self, server)
@@ -106,7 +112,9 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         self._library = await asyncio.to_thread(Library, self._config.collections_path, recipe, retention)
         self._batcher = self._runtime.batcher(encoder)
         self._batcher.start()
-        self._store = Store(splitter, self._batcher, self._config.max_queue_entries // 2)
+        self._recipe = recipe
+        max_encoding = self._config.max_queue_entries // 2
+        self._store = Store(splitter, self._batcher, max_encoding, encoder.dimension, encoder.max_text_tokens)
 
     async def stop(self) -> None:
         if self._batcher:
@@ -139,7 +147,14 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         request: indexer_pb2.GetCollectionRequest,
         context: grpc.aio.ServicerContext[indexer_pb2.GetCollectionRequest, indexer_pb2.GetCollectionResponse],
     ) -> indexer_pb2.GetCollectionResponse:
-        return indexer_pb2.GetCollectionResponse(collection=_describe(self._writer("name", request.name)))
+        writer = self._writer("name", request.name)
+        assert self._recipe is not None
+        return indexer_pb2.GetCollectionResponse(
+            collection=_describe(writer),
+            made_by=writer.made_by,
+            fingerprint=self._recipe.fingerprint,
+            dimension=self._recipe.dimension,
+        )
 
     async def ListCollections(
         self,
@@ -175,7 +190,7 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         context: grpc.aio.ServicerContext[indexer_pb2.ListDocumentsRequest, indexer_pb2.ListDocumentsResponse],
     ) -> AsyncIterator[indexer_pb2.ListDocumentsResponse]:
         writer = self._writer("collection", request.collection)
-        for listed in await asyncio.to_thread(list_blocking, writer.all_stored(), writer.made_by):
+        for listed in await asyncio.to_thread(list_blocking, writer.all_stored(), writer.is_made_here):
             yield indexer_pb2.ListDocumentsResponse(document_id=listed.document_id, content_hash=listed.content_hash)
 
     async def UpsertDocuments(
@@ -304,21 +319,27 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
 
     async def _arrivals(self, requests: AsyncIterator[indexer_pb2.UpsertDocumentsRequest]) -> AsyncIterator[_Arrival]:
         writer: CollectionWriter | None = None
+        numbers = itertools.count()
         async for request in requests:
             if writer is None:
                 writer = self._writer("collection", request.collection)
             elif request.collection not in ("", writer.collection.name):
                 raise InvalidRequest("collection", "one stream goes to one collection, the first request's")
-            yield _Arrival(writer, await asyncio.to_thread(_document_blocking, request.document))
+            if request.HasField("encoded"):
+                _require_encoded_for(writer, request)
+                document = await asyncio.to_thread(_encoded_blocking, request.encoded)
+                yield _Arrival(writer, document, _brought(request, next(numbers)))
+            elif request.check_only:
+                raise InvalidRequest("check_only", "only with `encoded`")
+            else:
+                yield _Arrival(writer, await asyncio.to_thread(document_blocking, request.document))
 
     async def _acknowledge(self, arrival: _Arrival) -> indexer_pb2.UpsertDocumentsResponse:
         """One response for one document. Raises what concerns the whole stream."""
         assert self._store is not None
         document_id = arrival.document.document_id
         try:
-            require_valid(arrival.document, arrival.writer.settings.fields)
-            with disk_errors():
-                outcome, num_passages = await self._store.put(arrival.writer, arrival.document)
+            kept = await self._keep(self._store, arrival)
         except WriterClosed:
             raise NotFound("collection", arrival.writer.collection.name) from None
         except Rejected as rejected:
@@ -329,8 +350,18 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
             logger.exception("a document could not be stored")
             return _rejection(document_id, "", "could not be processed; the indexer's log has the reason")
         return indexer_pb2.UpsertDocumentsResponse(
-            document_id=document_id, outcome=NUMBER_BY_OUTCOME[outcome], num_passages=num_passages
+            document_id=document_id,
+            outcome=NUMBER_BY_OUTCOME[kept.outcome],
+            num_passages=kept.num_passages,
+            num_long_passages=kept.num_long_passages,
         )
+
+    async def _keep(self, store: Store, arrival: _Arrival) -> Kept:
+        with disk_errors():
+            if arrival.brought:
+                return await store.keep(arrival.writer, arrival.document, arrival.brought)
+            require_valid(arrival.document, arrival.writer.settings.fields)
+            return Kept(*await store.put(arrival.writer, arrival.document))
 
     def _writer(self, field: str, name: str) -> CollectionWriter:
         name = name or DEFAULT_NAME
@@ -405,7 +436,31 @@ def _analyzer(request: indexer_pb2.Analyzer) -> Analyzer:
     )
 
 
-def _document_blocking(document: indexer_pb2.Document) -> Document:
+def _require_encoded_for(writer: CollectionWriter, request: indexer_pb2.UpsertDocumentsRequest) -> None:
+    if request.HasField("document"):
+        raise InvalidRequest("encoded", "either this or `document`, not both")
+    if request.encoded.made_by not in ("", writer.made_by):
+        raise FailedPrecondition(
+            "ENCODER_MISMATCH",
+            f"encoded.made_by is not {writer.made_by}: another encoder or splitter made it, or other settings;"
+            " GetCollection tells this indexer's",
+        )
+
+
+def _brought(request: indexer_pb2.UpsertDocumentsRequest, number: int) -> Brought:
+    """`number` is the document's in its stream."""
+    encoded = request.encoded
+    return Brought(encoded.vectors, encoded.made_by, request.check_only, is_sampled(number))
+
+
+def _encoded_blocking(encoded: indexer_pb2.EncodedDocument) -> Document:
+    """The document as it was sent, each section a passage. Hashes it."""
+    document = document_blocking(encoded.document)
+    digest = encoded.content_hash or hashlib.sha256(encoded.SerializeToString(deterministic=True)).hexdigest()
+    return replace(document, content_hash=digest)
+
+
+def document_blocking(document: indexer_pb2.Document) -> Document:
     """The document as it was sent, right or wrong. Hashes it."""
     sections: list[Section] = []
     end = 0

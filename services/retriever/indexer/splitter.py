@@ -80,6 +80,10 @@ class Splitter:
         self._max_tokens = max_tokens
         self.fingerprint: Fingerprint = {"algorithm": ALGORITHM, "max_tokens": str(max_tokens)}
 
+    def num_tokens(self, passage: Passage) -> int:
+        """Of title, headings and text together. Blocks."""
+        return len(self._token_ends(passage.heading_line)) + len(self._token_ends(passage.text))
+
     def split(self, document: Document) -> list[Passage]:
         """The document's passages, in reading order. Every character that is not white space is in one. Blocks."""
         metadata = {name: value for name, value in document.metadata.items() if value is not None}

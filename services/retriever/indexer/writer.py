@@ -79,7 +79,7 @@ class CollectionWriter:
         durable.remove_leftovers(collection.versions_path)
         self.collection = collection
         self.settings = collection.settings()
-        self.made_by = fingerprint.digest({**recipe.encoder, **recipe.splitter})
+        self.made_by, self.encoded_by = fingerprint.makers(recipe.encoder, recipe.splitter)
         self.turns = Turns()
         """Of documents, by id."""
         self.published = _published(collection)
@@ -133,7 +133,11 @@ class CollectionWriter:
     def is_current(self, document_id: str, content_hash: str) -> bool:
         """Whether this content, made as this process would, is stored already."""
         stored = self._documents.get(document_id)
-        return stored is not None and (stored.content_hash, stored.made_by) == (content_hash, self.made_by)
+        return stored is not None and stored.content_hash == content_hash and self.is_made_here(stored.made_by)
+
+    def is_made_here(self, made_by: str) -> bool:
+        """Whether this process would make the same of the same."""
+        return made_by in (self.made_by, self.encoded_by)
 
     async def append(self, record: Record) -> None:
         """Take a record; it is on disk when this returns. Raises OSError, WriterClosed; then it is not in the log.
@@ -405,7 +409,7 @@ class CollectionWriter:
         return publish(self.collection, self.settings, self._log, locations, log_end, self._recipe, like)
 
     def _require_made_here(self, stored: Mapping[str, Stored]) -> None:
-        if others := sum(one.made_by != self.made_by for one in stored.values()):
+        if others := sum(not self.is_made_here(one.made_by) for one in stored.values()):
             raise MadeByAnother(others)
 
     def _is_as_would_be(self, published: Manifest, log_end: int) -> bool:
