@@ -132,6 +132,12 @@ ANSWERS_ROWS: dict[str, list[Panel]] = {
             units.Short,
             [(f"trivium_index_version{{{OURS}}}", "{{collection}} {{pod}}")],
         ),
+        Panel(
+            "Passages not in a version yet",
+            "Stored since the version being served, and searched beside it. Publications bring them to zero.",
+            units.Short,
+            [(f"trivium_live_passages{{{OURS}}}", "{{collection}} {{pod}}")],
+        ),
     ],
 }
 
