@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from services.retriever import durable
-from services.retriever.analyzer import Analyzer
-from services.retriever.index_kind import FLAT, IndexKind, Metric
+from services.retriever.analyzer import LANGUAGES, Analyzer
+from services.retriever.index_kind import FLAT, IndexKind, InvalidIndexKind, Metric
 from services.retriever.metadata import Fields, declared_from_json, declared_to_json
 
 DEFAULT_NAME = "default"
@@ -115,16 +115,15 @@ class Collection:
         beside.rename(self.path)
 
     def settings(self) -> Settings:
-        """Raises OSError when there is no such collection."""
-        fields = json.loads((self.path / SETTINGS).read_bytes())
-        if fields["format"] != FORMAT:
-            raise UnknownFormat(f"{self.path / SETTINGS}: format {fields['format']}, this software reads {FORMAT}")
-        created_at = datetime.fromisoformat(fields["created_at"]).astimezone(UTC)
+        """Raises UnknownFormat; OSError when there is no such collection."""
+        path = self.path / SETTINGS
+        data = path.read_bytes()
         try:
-            declared = declared_from_json(fields.get("fields", {}))
-        except ValueError as error:
-            raise UnknownFormat(f"{self.path / SETTINGS}: {error}") from error
-        return Settings(Analyzer(**fields["analyzer"]), created_at, declared, _kind(fields))
+            return _settings(json.loads(data))
+        except UnknownFormat as error:
+            raise UnknownFormat(f"{path}: {error}") from None
+        except (ValueError, TypeError, KeyError, AttributeError, InvalidIndexKind) as error:
+            raise UnknownFormat(f"{path}: cannot be understood ({error})") from error
 
     def pointer(self) -> Pointer | None:
         """The published version; None when nothing is published. Raises CorruptPointer."""
@@ -141,9 +140,16 @@ class Collection:
         durable.replace(self.path / POINTER, json.dumps(asdict(pointer)).encode())
 
 
-def _kind(fields: dict[str, Any]) -> IndexKind:
+def _settings(fields: dict[str, Any]) -> Settings:
+    if fields["format"] != FORMAT:
+        raise UnknownFormat(f"format {fields['format']}, this software reads {FORMAT}")
+    analyzer = Analyzer(**fields["analyzer"])
+    if analyzer.language not in LANGUAGES:
+        raise UnknownFormat(f"language {analyzer.language}")
+    created_at = datetime.fromisoformat(fields["created_at"]).astimezone(UTC)
     index = fields.get("index")
-    return IndexKind.parse(index["factory"], Metric(index["metric"])) if index else FLAT
+    kind = IndexKind.parse(index["factory"], Metric(index["metric"])) if index else FLAT
+    return Settings(analyzer, created_at, declared_from_json(fields.get("fields", {})), kind)
 
 
 def directories(collections_path: Path) -> Iterator[Collection]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.retriever.collection import Collection, Pointer
+from services.retriever.collection import Collection, Pointer, UnknownFormat
 from services.retriever.follower import Follower
 from services.retriever.indexer.log import CorruptLog
 from services.retriever.live import LiveSegment
@@ -135,3 +135,28 @@ async def names_in_log(collection: Collection) -> list[str] | None:
     names = sorted(writer.all_stored())
     await writer.close()
     return names
+
+
+async def test_damaged_settings_are_named_or_read_and_stop_nobody_who_serves(tmp_path: Path) -> None:
+    collection = create(tmp_path)
+    await publish_texts(collection, **BEFORE)
+    follower = Follower(tmp_path, ENCODER, 0.005, Silent())
+    await follower.start()
+    path = collection.path / "collection.json"
+    outcomes = Counter[str]()
+    for damage, data in damages(path.read_bytes()):
+        path.write_bytes(data)
+        outcomes[settings_or_fault(collection)] += 1
+        await asyncio.sleep(0.01)
+        assert texts(await follower.version("docs")) == BEFORE, damage
+    await follower.stop()
+    print(outcomes)
+    assert outcomes["named"] >= REGIONS
+
+
+def settings_or_fault(collection: Collection) -> str:
+    try:
+        collection.settings()
+    except UnknownFormat as error:
+        return "named" if "collection.json" in str(error) else str(error)
+    return "read"
