@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]
 
 DIMENSION = 384
-CLUSTERS = 256
-NOISE = 0.5
-"""Standard deviation around a centre, whose coordinates have 1: neighbours are near, and other clusters are not far."""
+CLUSTERS, TOP_CLUSTERS = 2_000, 40
 VOCABULARY = 50_000
 ZIPF_EXPONENT = 1.07
 """About that of English words."""
@@ -18,14 +16,17 @@ BLOCK = 10_000
 
 
 def vectors(num_vectors: int, seed: int = 0) -> Vectors:
-    """Clustered, of length 1: float32, shape (num_vectors, 384)."""
-    centres = np.random.default_rng(7).normal(size=(CLUSTERS, DIMENSION)).astype(np.float32)
-    generator = np.random.default_rng([seed, 1])
+    """Of one distribution, clusters of clusters of unequal sizes, at length 1: float32, shape (num_vectors, 384)."""
+    shape, generator = np.random.default_rng(5), np.random.default_rng([seed, 1])
+    top = shape.normal(size=(TOP_CLUSTERS, DIMENSION))
+    centres = top[shape.integers(0, TOP_CLUSTERS, CLUSTERS)] + 0.8 * shape.normal(size=(CLUSTERS, DIMENSION))
+    shares = np.arange(1, CLUSTERS + 1) ** -0.8
+    spread_by_dimension = np.linspace(1, 0.1, DIMENSION)
     made = np.empty((num_vectors, DIMENSION), dtype=np.float32)
     for begin in range(0, num_vectors, BLOCK):
         block = made[begin : begin + BLOCK]
-        block[:] = centres[generator.integers(CLUSTERS, size=len(block))]
-        block += NOISE * generator.standard_normal(block.shape, dtype=np.float32)
+        chosen = centres[generator.choice(CLUSTERS, len(block), p=shares / shares.sum())]
+        block[:] = (chosen + 0.7 * generator.standard_normal(block.shape, dtype=np.float32)) * spread_by_dimension
         block /= np.linalg.norm(block, axis=1, keepdims=True)
     return made
 

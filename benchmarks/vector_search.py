@@ -18,19 +18,17 @@ from typing import Any, cast
 
 import faiss
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks import synthetic
 from benchmarks.figures import Figure, Spread, spread
 from benchmarks.floors import Floors
 from benchmarks.scale import Scale
+from benchmarks.synthetic import Vectors
 from chassis.device import num_threads
 from services.retriever.dense import DenseIndex, build
 from services.retriever.index_kind import DEFAULT_EFFORT, MIN_PER_CENTROID, IndexKind
 from services.retriever.search import MIN_LEG_CANDIDATES, Searcher
 
-Vectors = NDArray[np.float32]
-
-DIMENSION = 384
 IN_FLIGHT = (1, 8, 64)
 FACTORIES = ("Flat", "IVF1024,Flat", "IVF1024,PQ48", "HNSW32")
 MAX_GRAPH_VECTORS = 100_000
@@ -52,14 +50,14 @@ def vector_search(scale: Scale, bare: Floors, dtype: str, folder: Path) -> Figur
     with _every_core():
         details["threads"] = max(2, num_threads())
         for size in scale.num_vectors:
-            vectors, asked = clustered(size, 0), clustered(64, 1)
+            vectors, asked = synthetic.vectors(size), synthetic.vectors(64, seed=1)
             exact: list[set[int]] = []
             for kind in _kinds(size):
                 if kind.num_links and size > MAX_GRAPH_VECTORS:
                     details["left_out"].append(f"{kind.factory} of {size:,}: too long to build here")
                     continue
                 begun = time.perf_counter()
-                index = build(np.array_split(vectors, 20), DIMENSION, kind)
+                index = build(np.array_split(vectors, 20), synthetic.DIMENSION, kind)
                 found = {"build_s": round(time.perf_counter() - begun, 1), **_compared(index, kind, asked, scale)}
                 nearest = [{one.row for one in DenseIndex(index, kind).search(one, DEPTH)} for one in asked]
                 exact = exact or nearest
@@ -69,23 +67,7 @@ def vector_search(scale: Scale, bare: Floors, dtype: str, folder: Path) -> Figur
                 details[f"{kind.factory} of {size:,}"] = _plain(found)
                 if kind.factory == "Flat":
                     details[f"blas_threshold of {size:,}"] = _thresholds(index, asked)
-    return Figure("vector-search", min(ratios, key=lambda one: one.median), 0.9, True, details)
-
-
-def clustered(num_vectors: int, seed: int) -> Vectors:
-    """Vectors (float32, shape (n, 384)) of one distribution."""
-    shape, generator = np.random.default_rng(5), np.random.default_rng(seed)
-    top = shape.normal(size=(40, DIMENSION))
-    centres = top[shape.integers(0, 40, 2_000)] + 0.8 * shape.normal(size=(2_000, DIMENSION))
-    shares = np.arange(1, 2_001) ** -0.8
-    spread_by_dimension = np.linspace(1, 0.1, DIMENSION)
-    vectors = np.empty((num_vectors, DIMENSION), np.float32)
-    for begin in range(0, num_vectors, 50_000):
-        block = vectors[begin : begin + 50_000]
-        chosen = centres[generator.choice(2_000, len(block), p=shares / shares.sum())]
-        block[:] = (chosen + 0.7 * generator.standard_normal(block.shape, np.float32)) * spread_by_dimension
-        block /= np.linalg.norm(block, axis=1, keepdims=True)
-    return vectors
+    return Figure("vector-search", min(ratios, key=lambda one: one.median), 0.95, True, details)
 
 
 def _kinds(size: int) -> Iterator[IndexKind]:
