@@ -25,8 +25,8 @@ from services.retriever.build.work import EncodedShards, Plan
 from services.retriever.fingerprint import differences
 from services.retriever.indexer.config import IndexerConfig
 from services.retriever.indexer.publisher import Recipe
-from services.retriever.indexer.service import document_blocking
 from services.retriever.indexer.splitter import Document, Splitter
+from services.retriever.indexer.wire import document_blocking
 from services.retriever.loader import load_encoder_blocking
 from services.retriever.passage import Passage
 from trivium.v1 import indexer_pb2, passage_pb2

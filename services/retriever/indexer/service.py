@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import itertools
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 import grpc
@@ -17,36 +16,44 @@ import grpc
 from chassis.batcher import Batcher
 from chassis.errors import AlreadyExists, FailedPrecondition, InvalidRequest, NotFound, TriviumError
 from chassis.runtime import Runtime
-from chassis.validation import require_between, require_enum
-from services.retriever.analyzer import LANGUAGES, Analyzer
+from chassis.validation import require_between
 from services.retriever.collection import DEFAULT_NAME, NAME, NAME_RULE, CorruptPointer
 from services.retriever.encoder import Encoded, Text
-from services.retriever.filter import Filter, check
-from services.retriever.index_kind import FLAT, IndexKind, InvalidIndexKind, Metric, TooFewPassages
-from services.retriever.indexer.advice import Advice
+from services.retriever.index_kind import InvalidIndexKind, TooFewPassages
 from services.retriever.indexer.concurrency import map_as_finished
 from services.retriever.indexer.config import IndexerConfig
 from services.retriever.indexer.disk import disk_errors
-from services.retriever.indexer.encoded import Brought, is_sampled
-from services.retriever.indexer.intake import MAX_CHARACTERS, MAX_ID_CHARACTERS, Rejected, require_valid
+from services.retriever.indexer.encoded import Brought
+from services.retriever.indexer.intake import MAX_CHARACTERS, Rejected, require_valid
 from services.retriever.indexer.library import Library, NoSuchCollection
 from services.retriever.indexer.listing import list_blocking
 from services.retriever.indexer.publisher import Recipe
-from services.retriever.indexer.splitter import Document, Section, Splitter
-from services.retriever.indexer.store import Kept, Outcome, Store
+from services.retriever.indexer.splitter import Document, Splitter
+from services.retriever.indexer.store import Kept, Store
 from services.retriever.indexer.versions import NoSuchVersion, Retention, VersionIsPublished
+from services.retriever.indexer.wire import (
+    MAX_DELETED_DOCUMENTS,
+    NUMBER_BY_OUTCOME,
+    document_blocking,
+    encoded_blocking,
+    read_analyzer,
+    read_brought,
+    read_chosen,
+    read_kind,
+    write_advice,
+    write_collection,
+    write_rejection,
+    write_verification,
+    write_version,
+)
 from services.retriever.indexer.writer import CollectionWriter, MadeByAnother, NothingStored, WriterClosed
 from services.retriever.loader import load_encoder
-from services.retriever.manifest import CorruptVersion, Manifest
-from services.retriever.wire import field_at_fault, read_fields, read_filter, read_metadata, write_fields
+from services.retriever.manifest import CorruptVersion
+from services.retriever.wire import field_at_fault, read_fields
 from trivium.v1 import indexer_pb2, indexer_pb2_grpc
 
 logger = logging.getLogger(__name__)
 
-MAX_DELETED_DOCUMENTS = 1_000
-"""That one request, and one reply, names."""
-MAX_NAMED_DOCUMENTS = 20
-"""Of those that the log or a version holds: a reply is bounded."""
 MAX_INDEX_VERSION = 2**63 - 1
 MAX_PAGE_SIZE = 1_000
 DEFAULT_PAGE_SIZE = 100
@@ -54,21 +61,6 @@ MAX_STREAM_CHARACTERS = 2 * MAX_CHARACTERS
 """Characters of one stream's documents that are worked on at once. Bounds memory."""
 MIN_DOCUMENT_WEIGHT = 16_384
 """A document counts as at least so many characters: bounds how many small ones are worked on at once."""
-NUMBER_BY_OUTCOME = {
-    Outcome.CREATED: indexer_pb2.UPSERT_OUTCOME_CREATED,
-    Outcome.UPDATED: indexer_pb2.UPSERT_OUTCOME_UPDATED,
-    Outcome.UNCHANGED: indexer_pb2.UPSERT_OUTCOME_UNCHANGED,
-    Outcome.CHECKED: indexer_pb2.UPSERT_OUTCOME_CHECKED,
-}
-
-NUMBER_BY_METRIC = {
-    Metric.INNER_PRODUCT: indexer_pb2.DISTANCE_METRIC_INNER_PRODUCT,
-    Metric.COSINE: indexer_pb2.DISTANCE_METRIC_COSINE,
-}
-METRIC_BY_NUMBER = {
-    indexer_pb2.DISTANCE_METRIC_UNSPECIFIED: Metric.INNER_PRODUCT,
-    **{number: metric for metric, number in NUMBER_BY_METRIC.items()},
-}
 
 
 @dataclass(frozen=True)
@@ -130,9 +122,9 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         context: grpc.aio.ServicerContext[indexer_pb2.CreateCollectionRequest, indexer_pb2.CreateCollectionResponse],
     ) -> indexer_pb2.CreateCollectionResponse:
         _require_name("name", request.name)
-        analyzer = _analyzer(request.analyzer)
-        kind = self._kind(request.index)
+        analyzer = read_analyzer(request.analyzer)
         assert self._library is not None
+        kind = read_kind(request.index, self._library.dimension)
         with field_at_fault():
             fields = read_fields(request.fields)
         with disk_errors():
@@ -140,7 +132,7 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         is_same_kind = writer.settings.kind == kind or not request.HasField("index")
         if (writer.settings.analyzer, writer.settings.fields) != (analyzer, fields) or not is_same_kind:
             raise AlreadyExists("collection", request.name)
-        return indexer_pb2.CreateCollectionResponse(collection=_describe(writer))
+        return indexer_pb2.CreateCollectionResponse(collection=write_collection(writer))
 
     async def GetCollection(
         self,
@@ -150,7 +142,7 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         writer = self._writer("name", request.name)
         assert self._recipe is not None
         return indexer_pb2.GetCollectionResponse(
-            collection=_describe(writer),
+            collection=write_collection(writer),
             made_by=writer.made_by,
             fingerprint=self._recipe.fingerprint,
             dimension=self._recipe.dimension,
@@ -169,7 +161,7 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         names = [name for name in self._library.names() if name > request.page_token]
         page = names[:page_size]
         return indexer_pb2.ListCollectionsResponse(
-            collections=[_describe(self._writer("page_token", name)) for name in page],
+            collections=[write_collection(self._writer("page_token", name)) for name in page],
             next_page_token=page[-1] if len(names) > page_size else "",
         )
 
@@ -225,7 +217,7 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         context: grpc.aio.ServicerContext[indexer_pb2.DeleteDocumentsRequest, indexer_pb2.DeleteDocumentsResponse],
     ) -> indexer_pb2.DeleteDocumentsResponse:
         writer = self._writer("collection", request.collection)
-        wanted = _chosen_by(request, writer)
+        wanted = read_chosen(request, writer.settings.fields)
         absent_from = 0
         with _writing(writer.collection.name):
             if wanted:
@@ -253,7 +245,9 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
     ) -> indexer_pb2.ListVersionsResponse:
         writer = self._writer("collection", request.collection)
         kept = await writer.versions()
-        return indexer_pb2.ListVersionsResponse(versions=[_describe_version(writer, one) for one in reversed(kept)])
+        return indexer_pb2.ListVersionsResponse(
+            versions=[write_version(one, writer.published) for one in reversed(kept)]
+        )
 
     async def RollbackVersion(
         self,
@@ -263,7 +257,7 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         writer = self._writer("collection", request.collection)
         with _writing(writer.collection.name):
             published = await writer.roll_back(_version_number(request.index_version))
-        return indexer_pb2.RollbackVersionResponse(version=_describe_version(writer, published))
+        return indexer_pb2.RollbackVersionResponse(version=write_version(published, writer.published))
 
     async def DeleteVersion(
         self,
@@ -283,20 +277,7 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         writer = self._writer("collection", request.collection)
         with _writing(writer.collection.name):
             found = await writer.verify()
-        published = writer.published.index_version if writer.published else 0
-        response = indexer_pb2.VerifyCollectionResponse(num_deleted_documents=found.num_deleted)
-        response.log.num_records, response.log.fault = found.log.num_records, found.log.fault
-        response.log.num_held_documents = len(found.log.held)
-        response.log.held_document_ids[:] = sorted(found.log.held)[:MAX_NAMED_DOCUMENTS]
-        for version in reversed(found.versions):
-            response.versions.add(
-                index_version=version.index_version,
-                is_published=version.index_version == published,
-                fault=version.fault,
-                num_held_documents=len(version.held),
-                held_document_ids=sorted(version.held)[:MAX_NAMED_DOCUMENTS],
-            )
-        return response
+        return write_verification(found, writer.published)
 
     async def AdviseIndex(
         self,
@@ -305,17 +286,7 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
     ) -> indexer_pb2.AdviseIndexResponse:
         writer = self._writer("collection", request.collection)
         with _writing(writer.collection.name):
-            return _advice(await writer.advise())
-
-    def _kind(self, index: indexer_pb2.Index) -> IndexKind:
-        require_enum("index.metric", index.metric, indexer_pb2.DistanceMetric)
-        try:
-            kind = IndexKind.parse(index.factory or FLAT.factory, METRIC_BY_NUMBER[index.metric])
-            assert self._library is not None
-            kind.require_suited(self._library.dimension)
-        except InvalidIndexKind as error:
-            raise InvalidRequest("index.factory", str(error)) from None
-        return kind
+            return write_advice(await writer.advise())
 
     async def _arrivals(self, requests: AsyncIterator[indexer_pb2.UpsertDocumentsRequest]) -> AsyncIterator[_Arrival]:
         writer: CollectionWriter | None = None
@@ -327,8 +298,8 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
                 raise InvalidRequest("collection", "one stream goes to one collection, the first request's")
             if request.HasField("encoded"):
                 _require_encoded_for(writer, request)
-                document = await asyncio.to_thread(_encoded_blocking, request.encoded)
-                yield _Arrival(writer, document, _brought(request, next(numbers)))
+                document = await asyncio.to_thread(encoded_blocking, request.encoded)
+                yield _Arrival(writer, document, read_brought(request, next(numbers)))
             elif request.check_only:
                 raise InvalidRequest("check_only", "only with `encoded`")
             else:
@@ -343,12 +314,12 @@ class IndexerService(indexer_pb2_grpc.IndexerServiceServicer):
         except WriterClosed:
             raise NotFound("collection", arrival.writer.collection.name) from None
         except Rejected as rejected:
-            return _rejection(document_id, rejected.field, rejected.description)
+            return write_rejection(document_id, rejected.field, rejected.description)
         except TriviumError:
             raise
         except Exception:  # one document that the model chokes on must not end the stream
             logger.exception("a document could not be stored")
-            return _rejection(document_id, "", "could not be processed; the indexer's log has the reason")
+            return write_rejection(document_id, "", "could not be processed; the indexer's log has the reason")
         return indexer_pb2.UpsertDocumentsResponse(
             document_id=document_id,
             outcome=NUMBER_BY_OUTCOME[kept.outcome],
@@ -400,21 +371,6 @@ def _writing(name: str) -> Iterator[None]:
         raise FailedPrecondition("INDEX_CORRUPT", "a version failed verification; the log names the file") from None
 
 
-def _chosen_by(request: indexer_pb2.DeleteDocumentsRequest, writer: CollectionWriter) -> Filter | None:
-    """The filter; None where documents are named instead."""
-    if request.HasField("filter"):
-        if request.document_ids:
-            raise InvalidRequest("document_ids", "not beside filter")
-        with field_at_fault():
-            wanted = read_filter(request.filter)
-            check(wanted, writer.settings.fields)
-        return wanted
-    require_between("document_ids", len(request.document_ids), 1, MAX_DELETED_DOCUMENTS)
-    for number, document_id in enumerate(request.document_ids):
-        require_between(f"document_ids[{number}]", len(document_id), 1, MAX_ID_CHARACTERS)
-    return None
-
-
 def _version_number(index_version: int) -> int:
     require_between("index_version", index_version, 1, MAX_INDEX_VERSION)
     return index_version
@@ -423,17 +379,6 @@ def _version_number(index_version: int) -> int:
 def _require_name(field: str, name: str) -> None:
     if not NAME.fullmatch(name):
         raise InvalidRequest(field, NAME_RULE)
-
-
-def _analyzer(request: indexer_pb2.Analyzer) -> Analyzer:
-    language = request.language or "en"
-    if language not in LANGUAGES:
-        raise InvalidRequest("analyzer.language", f"one of {', '.join(sorted(LANGUAGES))}")
-    return Analyzer.of(
-        language,
-        request.stemming if request.HasField("stemming") else None,
-        request.stop_words if request.HasField("stop_words") else None,
-    )
 
 
 def _require_encoded_for(writer: CollectionWriter, request: indexer_pb2.UpsertDocumentsRequest) -> None:
@@ -445,100 +390,3 @@ def _require_encoded_for(writer: CollectionWriter, request: indexer_pb2.UpsertDo
             f"encoded.made_by is not {writer.made_by}: another encoder or splitter made it, or other settings;"
             " GetCollection tells this indexer's",
         )
-
-
-def _brought(request: indexer_pb2.UpsertDocumentsRequest, number: int) -> Brought:
-    """`number` is the document's in its stream."""
-    encoded = request.encoded
-    return Brought(encoded.vectors, encoded.made_by, request.check_only, is_sampled(number))
-
-
-def _encoded_blocking(encoded: indexer_pb2.EncodedDocument) -> Document:
-    """The document as it was sent, each section a passage. Hashes it."""
-    document = document_blocking(encoded.document)
-    digest = encoded.content_hash or hashlib.sha256(encoded.SerializeToString(deterministic=True)).hexdigest()
-    return replace(document, content_hash=digest)
-
-
-def document_blocking(document: indexer_pb2.Document) -> Document:
-    """The document as it was sent, right or wrong. Hashes it."""
-    sections: list[Section] = []
-    end = 0
-    for section in document.sections:
-        start, end = end, end + len(section.text)
-        if section.HasField("range"):
-            start, end = section.range.start, section.range.end
-        page = section.page if section.HasField("page") else None
-        sections.append(Section(tuple(section.heading_path), section.text, start, end, page, section.uri))
-    return Document(
-        document_id=document.document_id,
-        title=document.title,
-        uri=document.uri,
-        sections=tuple(sections),
-        content_hash=hashlib.sha256(document.SerializeToString(deterministic=True)).hexdigest(),
-        metadata=read_metadata(document.metadata),
-    )
-
-
-def _rejection(document_id: str, field: str, description: str) -> indexer_pb2.UpsertDocumentsResponse:
-    return indexer_pb2.UpsertDocumentsResponse(
-        document_id=document_id,
-        outcome=indexer_pb2.UPSERT_OUTCOME_REJECTED,
-        rejection=indexer_pb2.Rejection(field=field, description=description),
-    )
-
-
-def _describe(writer: CollectionWriter) -> indexer_pb2.Collection:
-    analyzer = writer.settings.analyzer
-    return indexer_pb2.Collection(
-        name=writer.collection.name,
-        analyzer=indexer_pb2.Analyzer(
-            language=analyzer.language, stemming=analyzer.stemming, stop_words=analyzer.stop_words
-        ),
-        published_version=writer.published.index_version if writer.published else 0,
-        num_documents=writer.num_documents,
-        num_passages=writer.num_passages,
-        num_unpublished_documents=writer.num_unpublished,
-        created_at=writer.settings.created_at,
-        fields=write_fields(writer.settings.fields),
-        index=_index(writer.settings.kind),
-    )
-
-
-def _index(kind: IndexKind) -> indexer_pb2.Index:
-    return indexer_pb2.Index(factory=kind.factory, metric=NUMBER_BY_METRIC[kind.metric])
-
-
-def _advice(advice: Advice) -> indexer_pb2.AdviseIndexResponse:
-    return indexer_pb2.AdviseIndexResponse(
-        num_passages=advice.num_passages,
-        dimension=advice.dimension,
-        index=_index(advice.kind),
-        num_bytes=advice.num_bytes,
-        num_sampled=advice.num_sampled,
-        num_questions=advice.num_questions,
-        candidates=[
-            indexer_pb2.AdviseIndexResponse.Candidate(
-                factory=one.kind.factory,
-                num_bytes=one.num_bytes,
-                recall=one.recall,
-                search_ms=one.search_ms,
-                num_needed_passages=one.kind.num_needed,
-            )
-            for one in advice.candidates
-        ],
-        recommended=advice.recommended.factory,
-        reason=advice.reason,
-        warnings=advice.warnings,
-    )
-
-
-def _describe_version(writer: CollectionWriter, version: Manifest) -> indexer_pb2.IndexVersion:
-    return indexer_pb2.IndexVersion(
-        index_version=version.index_version,
-        created_at=version.created_at,
-        num_documents=version.num_documents,
-        num_passages=version.num_passages,
-        num_bytes=version.size,
-        is_published=writer.published is not None and writer.published.index_version == version.index_version,
-    )
