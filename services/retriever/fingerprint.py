@@ -18,7 +18,15 @@ def digest(fingerprint: Mapping[str, str]) -> str:
 
 def makers(encoder: Mapping[str, str], splitter: Mapping[str, str]) -> tuple[str, str]:
     """Who may have made what an index holds: encoder and splitter; the encoder alone, of passages that were brought."""
-    return digest({**encoder, **splitter}), digest(encoder)
+    return digest(joined(encoder, splitter)), digest(encoder)
+
+
+def joined(encoder: Mapping[str, str], splitter: Mapping[str, str]) -> Fingerprint:
+    """What both are, in one: `encoder.weights`, `splitter.max_tokens` …"""
+    return {
+        **{f"encoder.{name}": value for name, value in encoder.items()},
+        **{f"splitter.{name}": value for name, value in splitter.items()},
+    }
 
 
 def differences(index: Mapping[str, str], encoder: Mapping[str, str]) -> dict[str, str]:

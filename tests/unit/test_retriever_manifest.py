@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.retriever.collection import Collection
-from services.retriever.fingerprint import differences, digest
+from services.retriever.fingerprint import differences, digest, makers
 from services.retriever.manifest import LOCKS, CorruptVersion
 from services.retriever.version import EncoderMismatch, load
 from tests.unit.collections_on_disk import ENCODER, create, publish_texts
@@ -75,3 +75,8 @@ def test_a_fingerprints_digest_depends_on_every_property_and_no_order() -> None:
     assert digest({"a": "1", "b": "2"}) == digest({"b": "2", "a": "1"})
     assert digest({"a": "1", "b": "2"}) != digest({"a": "1", "b": "3"})
     assert differences({"a": "1"}, {"a": "1"}) == {}
+
+
+def test_a_limit_of_the_encoder_is_not_hidden_by_one_of_the_splitter() -> None:
+    splitter = {"max_tokens": "128"}
+    assert makers({"max_tokens": "256"}, splitter)[0] != makers({"max_tokens": "512"}, splitter)[0]

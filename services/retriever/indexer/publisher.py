@@ -19,7 +19,7 @@ from services.retriever import dense, durable, failpoint, manifest, sparse
 from services.retriever.collection import Collection, CorruptPointer, Pointer, Settings
 from services.retriever.columns import Columns, ColumnsBuilder
 from services.retriever.dense import DenseIndex, Vectors
-from services.retriever.fingerprint import Fingerprint, makers
+from services.retriever.fingerprint import Fingerprint, joined, makers
 from services.retriever.index_kind import TooFewPassages
 from services.retriever.indexer.log import Log
 from services.retriever.manifest import CorruptVersion, Manifest, UnreadableIndex
@@ -45,9 +45,8 @@ class Recipe:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What both are, in one: `encoder.weights`, `splitter.max_tokens` …"""
-        of_encoder = {f"encoder.{name}": value for name, value in self.encoder.items()}
-        return {**of_encoder, **{f"splitter.{name}": value for name, value in self.splitter.items()}}
+        """What both are, in one."""
+        return joined(self.encoder, self.splitter)
 
 
 def publish(
