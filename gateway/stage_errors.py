@@ -35,6 +35,8 @@ FIELD_BY_STAGE_FIELD = {
         "fusion": "search.fusion",
         "min_index_version": "search.min_index_version",
         "filter": "search.filter",
+        "nprobe": "search.nprobe",
+        "ef_search": "search.ef_search",
         "passage_id": "passage_id",
     },
     "reranker": {"question": "question"},

@@ -17,6 +17,7 @@ def partial(path: Path) -> Path:
 def remove(directory: Path) -> None:
     """Take a directory away, whole or not at all. Raises OSError."""
     beside = directory.with_name(f".{directory.name}.removed")
+    shutil.rmtree(beside, ignore_errors=True)  # an earlier one of that name may have left something
     directory.rename(beside)
     failpoint.reach("remove.renamed")
     sync_directory(directory.parent)

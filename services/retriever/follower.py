@@ -77,6 +77,8 @@ class Follower:
         self._version_by_name: dict[str, Version] = {}
         self._live_by_name: dict[str, LiveSegment] = {}
         """What was stored since each of these was published."""
+        self._loading: dict[str, asyncio.Task[None]] = {}
+        """Versions on their way. What is served goes on following its log meanwhile."""
         self._refused: dict[str, _Refusal] = {}
         self._advanced = asyncio.Condition()
         self._polling: asyncio.Task[None] | None = None
@@ -84,13 +86,15 @@ class Follower:
     async def start(self) -> None:
         """Load what is published, then follow."""
         await self._look()
+        await asyncio.gather(*self._loading.values())
         self._polling = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
-        if self._polling:
-            self._polling.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._polling
+        for task in (self._polling, *self._loading.values()):
+            if task:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
     async def version(self, name: str, at_least: int = 0) -> Version:
         """The version served of a collection, once it is `at_least` that number.
@@ -136,10 +140,12 @@ class Follower:
 
     async def _look(self) -> None:
         try:
-            found = await asyncio.to_thread(self._read_pointers)
-        except OSError:  # what is served stays served; the next look may succeed
-            logger.exception("the collections cannot be read")
-            return
+            await self._take_in()
+        except Exception:  # what is served stays served; the next look may succeed
+            logger.exception("a look at the collections failed")
+
+    async def _take_in(self) -> None:
+        found = await asyncio.to_thread(self._read_pointers)
         self._drop_all_but({collection.name for collection, _ in found})
         for collection, pointer in found:
             if isinstance(pointer, Exception):
@@ -147,7 +153,7 @@ class Follower:
             elif self._is_served_as(collection.name, pointer):
                 self._refused.pop(collection.name, None)  # of a pointer that has been put right
             elif self._is_due(collection.name, pointer):
-                await self._load(collection, pointer)
+                self._begin_loading(collection, pointer)
             if collection.name in self._live_by_name:
                 await self._add_stored(collection.name)
 
@@ -155,6 +161,8 @@ class Follower:
         """Of others the collection was deleted, or deleted and created again. A request that has one goes on."""
         if not (self._collections_path / LOCK).exists():
             return  # the directory itself may be out of reach: what is served stays served
+        for name in self._loading.keys() - names:
+            self._loading[name].cancel()
         for name in self._refused.keys() - names:
             del self._refused[name]
         for name in self._version_by_name.keys() - names:
@@ -177,8 +185,14 @@ class Follower:
         return name in self._version_by_name and self._version_by_name[name].pointer == pointer
 
     def _is_due(self, name: str, pointer: Pointer) -> bool:
+        if name in self._loading:
+            return False
         refusal = self._refused.get(name)
         return refusal is None or refusal.pointer != pointer or time.monotonic() >= refusal.retry_at
+
+    def _begin_loading(self, collection: Collection, pointer: Pointer) -> None:
+        task = self._loading[collection.name] = asyncio.create_task(self._load(collection, pointer))
+        task.add_done_callback(lambda _: self._loading.pop(collection.name))
 
     async def _load(self, collection: Collection, pointer: Pointer) -> None:
         try:
@@ -194,12 +208,13 @@ class Follower:
 
     async def _add_stored(self, name: str) -> None:
         """Make what was stored since the last look searchable."""
+        live = self._live_by_name[name]
         try:
-            version = await asyncio.to_thread(self._live_by_name[name].follow)
-        except OSError:  # what is served stays served; the next look may succeed
-            logger.exception("a collection's log cannot be read", extra={"collection": name})
+            version = await asyncio.to_thread(live.follow)
+        except Exception:  # what is served stays served; the next look begins anew
+            logger.exception("a collection's log could not be followed", extra={"collection": name})
             return
-        if version:
+        if version and self._live_by_name.get(name) is live:  # no newer version came, and it was not dropped
             self._serve(name, version)
 
     def _serve(self, name: str, version: Version) -> None:
@@ -230,6 +245,6 @@ def _open_blocking(collection: Collection, pointer: Pointer, encoder: Fingerprin
     live = LiveSegment(version, collection.log_path / FILE_NAME)
     try:
         return live.follow() or version, live
-    except OSError:  # it is read at every look
-        logger.exception("a collection's log cannot be read", extra={"collection": collection.name})
+    except Exception:  # the next look begins anew
+        logger.exception("a collection's log could not be followed", extra={"collection": collection.name})
         return version, live

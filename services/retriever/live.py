@@ -39,12 +39,16 @@ class LiveSegment:
         self._log = log
         self._metric = version.described.kind.metric
         self._makers = fingerprint.makers(version.described.encoder, version.described.splitter)
+        self._details = {"collection": log.parent.parent.name}
+        self._is_broken = False
         self._begin()
 
     def _begin(self) -> None:
         described = self._origin.described
         self._tail = Tail(self._log, described.log_end)
         self._is_ended = False
+        """From then on only deletions are followed."""
+        self._is_unreadable = False
         self._vectors = np.empty((0, described.dimension), dtype=np.float32)
         self._passages: list[Passage] = []
         self._gone = np.zeros(described.num_passages, dtype=np.bool_)
@@ -67,35 +71,39 @@ class LiveSegment:
     def follow(self) -> Version | None:
         """The version with what was stored since; None unless more of that has been read now.
 
-        Raises OSError. Blocks.
+        Whatever it raises, the next call begins anew. Raises OSError, ValueError (tantivy's). Blocks.
         """
-        try:
-            return self._version() if self._read() else None
-        except Rewritten:
-            logger.warning("the end of a log was cut off: read again", extra={"log": str(self._log)})
+        begins_anew = self._is_broken
+        if begins_anew:
             self._begin()
-            self._read()
-            return self._version()
+        self._is_broken = True
+        try:
+            has_read = self._read()
+        except Rewritten:
+            logger.warning("the end of a log was cut off: it is read again", extra=self._details)
+            return None
+        self._is_broken = False
+        return self._version() if has_read or begins_anew else None
 
     def _read(self) -> bool:
         """Whether there was anything."""
         before = self._tail.end
         try:
-            while not self._is_ended and (records := self._tail.read()):
+            while not self._is_unreadable and (records := self._tail.read()):
                 self._take(records)
         except UnknownKind as error:
+            self._is_unreadable = True
             self._end(f"a record {error}")
-        if self._writer:
+        has_read = self._tail.end > before
+        if has_read and self._writer:
             self._writer.commit()
             self._index.reload()
-        return self._tail.end > before
+        return has_read
 
     def _take(self, records: Iterable[Record]) -> None:
         changed = set[str]()
         for record in records:
-            if self._is_ended:
-                break
-            changed |= self._apply(record)
+            changed |= self._gone_with(record) if self._is_ended else self._apply(record)
         newly = changed - self._changed
         if newly:
             self._changed |= newly
@@ -114,18 +122,24 @@ class LiveSegment:
                 self._forget(record.document_id)
                 self._add(record)
                 return {record.document_id}
-            case Erased():
-                self._forget(record.document_id)
-                return {record.document_id}
+        return self._gone_with(record)
+
+    def _gone_with(self, record: Record) -> set[str]:
+        """The documents that it deletes. These are found no more, even when nothing else can be shown."""
+        match record:
             case Delete(document_ids):
-                for document_id in document_ids:
-                    self._forget(document_id)
-                return set(document_ids)
-        return set()
+                gone = set(document_ids)
+            case Erased(document_id):
+                gone = {document_id}
+            case _:
+                gone = set()
+        for document_id in gone:
+            self._forget(document_id)
+        return gone
 
     def _end(self, reason: str) -> None:
         self._is_ended = True
-        details = {"collection": self._log.parent.parent.name, "reason": reason}
+        details = {**self._details, "reason": reason}
         logger.warning("what is stored from here on is searched from the next version on", extra=details)
 
     def _forget(self, document_id: str) -> None:

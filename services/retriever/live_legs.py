@@ -28,6 +28,9 @@ from services.retriever.version import DenseLeg
 
 SCHEMA = schema()
 
+FEW = 0.01
+"""Up to this share of rows that are gone is passed over, as they are met. More are left out from the start."""
+
 
 @dataclass(frozen=True)
 class LiveDense:
@@ -137,9 +140,9 @@ class LiveColumns:
 
 def _split(gone: Rows, kept: Rows | None, num_published: int) -> tuple[Rows, Rows | None]:
     """The rows that are not to be found, and those of the version that are; None when all of these may be."""
-    if kept is None:
+    if kept is None and np.count_nonzero(gone) <= FEW * len(gone):
         return gone, None
-    wanted = kept & ~gone
+    wanted = ~gone if kept is None else kept & ~gone
     return ~wanted, wanted[:num_published]
 
 

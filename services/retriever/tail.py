@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from services.retriever.record import HEADER, Record, UnknownKind, decode, read_frame
+from services.retriever.record import HEADER, Frame, Record, UnknownKind, decode, read_frame
 
 BATCH_BYTES = 64 << 20
 """About so much of the log is read at once."""
@@ -42,25 +42,29 @@ class Tail:
             return []
         try:
             self._require_last(descriptor)
-            records = self._read(descriptor)
+            records, frames = self._read(descriptor)
         finally:
             os.close(descriptor)
-        if not records:
+        if frames:
+            self._last, self.end = (frames[-1].location.offset, frames[-1].header), frames[-1].location.end
+        else:
             self._looked_at = (status.st_size, status.st_mtime_ns)
         return records
 
-    def _read(self, descriptor: int) -> list[Record]:
+    def _read(self, descriptor: int) -> tuple[list[Record], list[Frame]]:
         records: list[Record] = []
-        begin = self.end
-        while self.end - begin < BATCH_BYTES and (frame := read_frame(descriptor, self.end)):
+        frames: list[Frame] = []
+        end = self.end
+        while end - self.end < BATCH_BYTES and (frame := read_frame(descriptor, end)):
             try:
                 records.append(decode(frame.record))
             except UnknownKind:
                 if records:
                     break  # those before it can be understood
                 raise
-            self._last, self.end = (frame.location.offset, frame.header), frame.location.end
-        return records
+            frames.append(frame)
+            end = frame.location.end
+        return records, frames
 
     def _require_last(self, descriptor: int) -> None:
         if self._last is None:

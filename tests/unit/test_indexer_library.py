@@ -90,6 +90,8 @@ async def test_a_collection_is_deleted_whole_once_what_is_written_is_finished(tm
     assert (await publishing).index_version == 1
     assert (library.names(), library.writer("docs")) == ([], None)
     assert names(tmp_path) == [LOCK]
+    with pytest.raises(WriterClosed):
+        writer.is_current("a", repr(("the pointer",)))
     for late in (writer.append(record(writer, "b", "too late")), writer.publish(), writer.delete(["a"])):
         with pytest.raises(WriterClosed):
             await late

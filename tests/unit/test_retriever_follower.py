@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from services.retriever import follower as followers
 from services.retriever.collection import LOCK, Collection, CorruptPointer, Pointer
 from services.retriever.follower import CannotBeLoaded, Follower, NoSuchCollection, NothingPublished
+from services.retriever.live import LiveSegment
 from services.retriever.manifest import CorruptVersion
+from services.retriever.record import Record
 from services.retriever.version import EncoderMismatch, Version, load
-from tests.unit.collections_on_disk import ENCODER, RECIPE, create, publish_texts, until
+from tests.unit.collections_on_disk import DIMENSION, ENCODER, RECIPE, create, open_writer, publish_texts, record, until
 
 
 class Told:
@@ -247,3 +251,54 @@ async def test_a_collection_that_was_created_again_does_not_show_its_former_self
         await until(lambda: ("docs", 0) in changes)
         with pytest.raises(NothingPublished):
             await follower.version("docs")
+
+
+async def test_a_log_is_followed_while_another_version_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    collection = create(tmp_path)
+    await publish_texts(collection, a="the pointer")
+    may_load = threading.Event()
+
+    def slow(collection: Collection, pointer: Pointer, encoder: dict[str, str]) -> Version:
+        if pointer.index_version == 2:
+            assert may_load.wait(10)
+        return load(collection, pointer, encoder)
+
+    monkeypatch.setattr(followers, "load", slow)
+    async with following(tmp_path) as follower:
+        writer = open_writer(collection)
+        await writer.append(record(writer, "b", "the log"))
+        await writer.publish()
+        await writer.append(record(writer, "c", "the lock"))
+        await until(lambda: len(found(follower)) == 3)
+        assert (await follower.version("docs")).index_version == 1
+        may_load.set()
+        assert (await follower.version("docs", 2)).index_version == 2
+        assert found(follower) == {"a", "b", "c"}
+        await writer.close()
+
+
+async def test_one_fault_does_not_stop_what_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    collection = create(tmp_path)
+    await publish_texts(collection, a="the pointer")
+    faults = iter([ValueError("tantivy's"), RuntimeError("unforeseen")])
+    whole = LiveSegment._take
+
+    def failing(self: LiveSegment, records: list[Record]) -> None:
+        whole(self, records)
+        if fault := next(faults, None):
+            raise fault
+
+    monkeypatch.setattr(LiveSegment, "_take", failing)
+    async with following(tmp_path) as follower:
+        writer = open_writer(collection)
+        await writer.append(record(writer, "b", "the log"))
+        await until(lambda: found(follower) == {"a", "b"})
+        await writer.close()
+    assert next(faults, None) is None
+
+
+def found(follower: Follower) -> set[str]:
+    """The documents of what is served now."""
+    version = follower._version_by_name["docs"]
+    rows = [one.row for one in version.dense.search(np.ones(DIMENSION, np.float32), 100)]
+    return {passage.document_id for passage in version.sparse.passages(rows)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -14,10 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.retriever import live as lives
+from services.retriever import tail as tails
 from services.retriever.collection import Collection
 from services.retriever.indexer.writer import CollectionWriter
 from services.retriever.live import LiveSegment
-from services.retriever.record import FILE_NAME, Delete
+from services.retriever.record import FILE_NAME, Delete, Frame, read_frame
 from services.retriever.version import Version
 from tests.unit.collections_on_disk import DIMENSION, create, open_writer, published, record
 
@@ -181,7 +183,7 @@ async def test_more_than_fits_waits_for_its_version(monkeypatch: pytest.MonkeyPa
     await writer.append(record(writer, "e", "pointer three", "pointer four"))
     assert found_texts(read(segment), "pointer")["bm25"] == {"the pointer", "pointer one", "pointer two"}
     await writer.append(record(writer, "f", "pointer five"))
-    assert segment.follow() is None
+    assert found_texts(read(segment), "pointer")["bm25"] == {"the pointer", "pointer one", "pointer two"}
 
 
 async def test_what_was_not_acknowledged_and_is_cut_off_is_forgotten(writer: CollectionWriter) -> None:
@@ -194,7 +196,50 @@ async def test_what_was_not_acknowledged_and_is_cut_off_is_forgotten(writer: Col
         file.truncate(acknowledged)
     writer._log.end = acknowledged
     await writer.append(record(writer, "e", "a third pointer"))
+    assert segment.follow() is None, "it begins anew with the next look"
     assert found_texts(read(segment), "pointer")["bm25"] == {"the pointer", "a third pointer"}
+
+
+async def test_what_cannot_be_read_for_a_moment_is_read_later(
+    monkeypatch: pytest.MonkeyPatch, writer: CollectionWriter
+) -> None:
+    monkeypatch.setattr(tails, "BATCH_BYTES", 1)
+    segment = following(writer.collection)
+    await writer.append(record(writer, "d", "another pointer"))
+    await writer.append(Delete(("a",)))
+    whole, calls = read_frame, list[int]()
+
+    def fail_at_the_second(descriptor: int, offset: int) -> Frame | None:
+        calls.append(offset)
+        if len(calls) == 2:
+            raise OSError(errno.EIO, "Input/output error")
+        return whole(descriptor, offset)
+
+    monkeypatch.setattr(tails, "read_frame", fail_at_the_second)
+    with pytest.raises(OSError, match="Input/output"):
+        segment.follow()
+    assert found_texts(read(segment), "pointer")["bm25"] == {"another pointer"}
+
+
+async def test_deletions_are_followed_when_nothing_else_can_be_shown(writer: CollectionWriter) -> None:
+    segment = following(writer.collection)
+    await writer.append(replace(record(writer, "d", "another pointer"), made_by="another encoder"))
+    await writer.append(Delete(("a",)))
+    await writer.append(record(writer, "b", "the pointer of b"))
+    assert found_texts(read(segment), "pointer") == {"dense": {"the log of it", "a lock"}, "bm25": set()}
+
+
+async def test_most_of_a_version_may_be_deleted(writer: CollectionWriter) -> None:
+    for number in range(300):
+        await writer.append(record(writer, f"p{number:03}", f"pointer {number}"))
+    await writer.publish()
+    segment = following(writer.collection)
+    await writer.delete([f"p{number:03}" for number in range(299)])
+    version = read(segment)
+    for leg in (version.sparse.search("pointer", 5), version.dense.search(QUESTION, 5)):
+        passages = version.sparse.passages([one.row for one in leg])
+        assert {passage.document_id for passage in passages} <= {"a", "b", "c", "p299"}
+    assert len(version.dense.search(QUESTION, 5)) == 4
 
 
 async def test_half_a_record_is_waited_for(tmp_path: Path, writer: CollectionWriter) -> None:

@@ -12,7 +12,7 @@ from services.retriever import durable
 from services.retriever.analyzer import Analyzer
 from services.retriever.collection import Collection, Settings, UnknownFormat, directories
 from services.retriever.index_kind import FLAT, IndexKind
-from services.retriever.indexer.concurrency import Undertakings
+from services.retriever.indexer.concurrency import Turns, Undertakings
 from services.retriever.indexer.lock import WriterLock
 from services.retriever.indexer.log import CorruptLog
 from services.retriever.indexer.publisher import Recipe
@@ -35,7 +35,8 @@ class Library:
         self._retention = retention
         self._lock = _lock(collections_path)
         self._log_thread = SingleThread("log")
-        self._changing = asyncio.Lock()
+        self._turns = Turns()
+        """Of collections, by name."""
         self._undertakings = Undertakings()
         durable.remove_leftovers(collections_path)
         try:
@@ -73,7 +74,7 @@ class Library:
         return await asyncio.shield(self._undertakings.begin(self._create(name, settings)))
 
     async def _create(self, name: str, settings: Settings) -> CollectionWriter:
-        async with self._changing:
+        async with self._turns.of(name):
             if name not in self._writer_by_name:
                 self._writer_by_name[name] = await asyncio.to_thread(self._create_blocking, name, settings)
         return self._writer_by_name[name]
@@ -81,12 +82,13 @@ class Library:
     async def delete(self, name: str) -> None:
         """Delete a collection with all that it holds; what is being written is finished first.
 
-        A caller that leaves does not stop it. Raises NoSuchCollection. Raises OSError; then it is there as before.
+        A caller that leaves does not stop it. Raises NoSuchCollection. Raises OSError; then it is there as before, or
+        gone with files left behind, which the next start removes.
         """
         await asyncio.shield(self._undertakings.begin(self._delete(name)))
 
     async def _delete(self, name: str) -> None:
-        async with self._changing:
+        async with self._turns.of(name):
             writer = self._writer_by_name.pop(name, None)
             if writer is None:
                 raise NoSuchCollection(name)

@@ -79,7 +79,7 @@ class Store:
     async def put(self, writer: CollectionWriter, document: Document) -> tuple[Outcome, int]:
         """What became of the document and how many passages it has; it is on disk when this returns.
 
-        Raises OSError, or what the encoder raised; then it is not stored.
+        Raises WriterClosed, OSError, or what the encoder raised; then it is not stored.
         """
         async with writer.turns.of(document.document_id):
             before = writer.stored(document.document_id)
@@ -95,8 +95,9 @@ class Store:
     async def keep(self, writer: CollectionWriter, document: Document, brought: Brought) -> Kept:
         """Store a document with the passages and vectors that it brings, or only check it; on disk when this returns.
 
-        Raises Rejected, OSError, or what the encoder raised; then it is not stored.
+        Raises Rejected, WriterClosed, OSError, or what the encoder raised; then it is not stored.
         """
+        writer.require_open()
         vectors = require_valid_encoded(document, brought, self._dimension, writer.settings.fields)
         passages = passages_of(document)
         if rows := rows_to_encode(document, brought):

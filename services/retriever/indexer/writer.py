@@ -30,10 +30,10 @@ from services.retriever.record import Delete, Location, Record, Rollback, Upsert
 
 logger = logging.getLogger(__name__)
 
-COMPACTION_PASSAGES = 10_000
+COMPACTION_PASSAGES, MOST_COMPACTION_PASSAGES = 10_000, 50_000
 COMPACTION_SHARE = 0.05
-"""A version is made in the background once so many passages, and such a share of the published ones, were stored
-since: readers search these beside it, at a cost that grows with them."""
+"""A version is made in the background once so many passages, and such a share of the published ones, were stored or
+deleted since, and at the latest after the most: readers hold them beside it, at a cost that grows with them."""
 
 
 class WriterClosed(Exception):
@@ -41,7 +41,7 @@ class WriterClosed(Exception):
 
 
 BLOCK = 1_000
-"""Documents that are read, or deleted, at once."""
+"""Documents that are read, deleted or erased at once."""
 
 
 class NothingStored(Exception):
@@ -98,7 +98,7 @@ class CollectionWriter:
         self._is_closing = False
         self._is_closed = False
         self._num_live = 0
-        """Passages that were stored since the published version, replaced ones too."""
+        """Passages that were stored or deleted since the published version, replaced ones too."""
         self._next_compaction = 0
         """So many are awaited after a compaction that failed."""
         self._log = Log(collection.log_path, self._replay)
@@ -124,7 +124,14 @@ class CollectionWriter:
         return self._documents.num_changed
 
     def stored(self, document_id: str) -> Stored | None:
+        """Raises WriterClosed."""
+        self.require_open()
         return self._documents.get(document_id)
+
+    def require_open(self) -> None:
+        """Raises WriterClosed."""
+        if self._is_closed:
+            raise WriterClosed
 
     def all_stored(self) -> dict[str, Stored]:
         """The latest state of every document, by id, as it is now: a copy."""
@@ -132,7 +139,7 @@ class CollectionWriter:
 
     def is_current(self, document_id: str, content_hash: str) -> bool:
         """Whether this content, made as this process would, is stored already."""
-        stored = self._documents.get(document_id)
+        stored = self.stored(document_id)
         return stored is not None and stored.content_hash == content_hash and self.is_made_here(stored.made_by)
 
     def is_made_here(self, made_by: str) -> bool:
@@ -144,8 +151,7 @@ class CollectionWriter:
 
         Records that come while the disk is busy share the next fsync.
         """
-        if self._is_closed:
-            raise WriterClosed
+        self.require_open()
         committed = asyncio.get_running_loop().create_future()
         self._pending.append((record, committed))
         if self._committing is None:
@@ -244,9 +250,9 @@ class CollectionWriter:
         return self._undertakings.begin(work)
 
     def _replay(self, location: Location, record: Record) -> None:
-        self._documents.apply(location, record)
         if self.published is None or location.offset >= self.published.log_end:
-            self._num_live += _num_passages(record)
+            self._num_live += self._num_passages(record)
+        self._documents.apply(location, record)
 
     async def _commit(self) -> None:
         while self._pending:
@@ -258,17 +264,27 @@ class CollectionWriter:
                 _settle(group, error)
                 continue
             for record, location in zip(records, locations, strict=True):
+                self._num_live += self._num_passages(record)
                 self._documents.apply(location, record)
-                self._num_live += _num_passages(record)
             _settle(group, None)
             self._compact_if_due()
         self._committing = None
+
+    def _num_passages(self, record: Record) -> int:
+        """How many it stores or deletes."""
+        match record:
+            case Upsert():
+                return len(record.passages)
+            case Delete(document_ids):
+                stored = (self._documents.get(document_id) for document_id in document_ids)
+                return sum(one.num_passages for one in stored if one)
+        return 0
 
     def _compact_if_due(self) -> None:
         """The first version is its owner's to publish; later ones come by themselves, too."""
         if self.published is None or self._is_closing or self._publishing.locked() or self._next_publication:
             return
-        share = int(COMPACTION_SHARE * self.published.num_passages)
+        share = min(int(COMPACTION_SHARE * self.published.num_passages), MOST_COMPACTION_PASSAGES)
         if self._num_live >= max(COMPACTION_PASSAGES, share, self._next_compaction):
             self._undertakings.begin(self._compact())
 
@@ -393,9 +409,11 @@ class CollectionWriter:
 
     async def _erase_deleted(self, log_end: int) -> None:
         """Contents of what had been deleted by then are in no version to come, and no publication reads them now."""
-        if locations := self._documents.to_erase(log_end):
-            await self._log_thread.run(self._log.erase, locations)
-            self._documents.note_erased(set(locations))
+        locations = self._documents.to_erase(log_end)
+        for begin in range(0, len(locations), BLOCK):  # all collections' appends go between
+            erased = locations[begin : begin + BLOCK]
+            await self._log_thread.run(self._log.erase, erased)
+            self._documents.note_erased(set(erased))
 
     def _publish_blocking(self, stored: Mapping[str, Stored], log_end: int, like: Manifest | None) -> Manifest:
         """Rows are in the order of document ids: the same documents give the same version, however they came."""
@@ -415,10 +433,6 @@ class CollectionWriter:
     def _is_as_would_be(self, published: Manifest, log_end: int) -> bool:
         recipe = Recipe(published.encoder, published.splitter, published.dimension)
         return recipe == self._recipe and published.log_end == log_end
-
-
-def _num_passages(record: Record) -> int:
-    return len(record.passages) if isinstance(record, Upsert) else 0
 
 
 def _settle(group: list[tuple[Record, asyncio.Future[None]]], error: Exception | None) -> None:
