@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from transformers.modeling_outputs import BaseModelOutput
@@ -14,7 +14,6 @@ from services.generator.memory import Memory, gather
 from services.generator.positions import Differences, Positions
 from services.generator.prompt import TokenPrompt
 from services.generator.rules import Rules
-from services.generator.writer import Writer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,12 +21,18 @@ if TYPE_CHECKING:
 Outcome = Step | Exception
 
 
+class Writes(Protocol):
+    """Makes steps of tokens: a `Writer`."""
+
+    def write(self, token_id: int, is_last: bool) -> Step: ...
+
+
 @dataclass(frozen=True)
 class Opening:
     """How an answer begins."""
 
     rules: Rules
-    writer: Writer
+    writer: Writes
     max_tokens: int
 
 

@@ -124,8 +124,10 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         flight = engine.flight() if isinstance(engine, Seq2Seq) else None
         if flight is None:
             return Alone(engine), ONE
-        flight.step({0: (engine.fit(*WARM_UP), Sampling(max_output_tokens=2))}, [])
-        flight.step({}, [])
+        for joining in ({0: (engine.fit(*WARM_UP), Sampling(max_output_tokens=2))}, {}):
+            for outcome in flight.step(joining, []).values():
+                if isinstance(outcome, Exception):
+                    raise outcome
         config = self._config
         return flight, Room(config.max_rows, config.max_cache_tokens, config.max_prefill_tokens)
 

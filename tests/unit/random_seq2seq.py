@@ -38,7 +38,6 @@ from services.generator.positions import positions_of
 from services.generator.prompt import TokenPrompt
 from services.generator.row_flight import Opening, RowFlight
 from services.generator.rules import greedy, least_lengths, rules
-from services.generator.writer import Writer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -118,7 +117,7 @@ def make(family: str, **generation: Any) -> PreTrainedModel:
     return model
 
 
-class Spelling(Writer):
+class Spelling:
     """Writes the ids themselves: "17 4 9 "."""
 
     def __init__(self, max_tokens: int) -> None:
