@@ -7,7 +7,16 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import floors, gateway_cpu, knowledge_base, latency, sparse_search, throughput, vector_search
+from benchmarks import (
+    floors,
+    gateway_cpu,
+    generation,
+    knowledge_base,
+    latency,
+    sparse_search,
+    throughput,
+    vector_search,
+)
 from benchmarks.figures import Figure
 from benchmarks.floors import Floors
 from benchmarks.rig import FRONT_CORE, pin, show, this_rig
@@ -26,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[Scale, Floors, str, Path], Figure]] = {
     "upsert-to-visible": knowledge_base.visible,
     "live-segment": knowledge_base.live,
     "growth": knowledge_base.growth,
+    "generation": generation.generation,
 }
 
 

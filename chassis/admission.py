@@ -49,6 +49,8 @@ class Admission(Generic[Work]):
     ) -> None:
         self.max_batch_tokens = 1
         """Of a full batch, as the device last asked for it."""
+        self.max_runs = 1
+        """Runs that share the device."""
         self._clock = clock
         self._cost_model = cost_model
         self._max_entries = max_entries
@@ -110,7 +112,7 @@ class Admission(Generic[Work]):
         was_idle = not (self._backlogs or self._in_hand)
         for entry in entries:
             backlog.add(entry)
-        if backlog.keeps_its_promises(entries[0], self._clock() + self._wait_s(entries[0].priority)):
+        if backlog.keeps_its_promises(entries[0], self._clock() + self._wait_s(entries[0])):
             return
         for entry in entries:
             backlog.discard(entry)
@@ -118,10 +120,18 @@ class Admission(Generic[Work]):
             self._cost_model.doubt()
         raise Refused("late", Overloaded("it would be late", self._all_s()))
 
-    def _wait_s(self, priority: Priority) -> float:
-        """Predicted seconds before the first waiting entry of the class is begun."""
-        ahead = self._cost_model.fixed_s + self._in_hand.rest_s(self._clock())
-        return ahead + sum(self._backlogs[other].seconds() for other in Priority if other < priority)
+    def _wait_s(self, newcomer: Entry[Work]) -> float:
+        """Predicted seconds of the device before the waiting entries of the newcomer's class are begun. Where runs
+        share it, what the newcomer waits for them until it is done."""
+        ahead = self._cost_model.fixed_s + self._rest_s(newcomer)
+        return ahead + sum(self._backlogs[other].seconds() for other in Priority if other < newcomer.priority)
+
+    def _rest_s(self, newcomer: Entry[Work]) -> float:
+        now = self._clock()
+        if self.max_runs == 1:
+            return self._in_hand.rest_s(now)
+        num_ends = len(self._in_hand.runs) + len(self._in_hand.taken) + len(self._backlogs) - self.max_runs
+        return self._in_hand.rest_s(now, newcomer.seconds, num_ends)
 
     def _all_s(self) -> float:
         """Predicted seconds until all is done that is here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic
@@ -10,7 +11,7 @@ from chassis.backlog import Entry, Work
 from chassis.observer import BatchReport
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Run(Generic[Work]):
     """Entries that the device is computing."""
 
@@ -19,10 +20,20 @@ class Run(Generic[Work]):
     padded_tokens: int
     """By the entries' costs, as every prediction is."""
     predicted_s: float
+    spent_s: float | None = None
+    """What it has had of a device that it shares with other runs. None: it has the device to itself."""
+
+    def spend(self, seconds: float) -> None:
+        """It has had so much more of a device that it shares."""
+        self.spent_s = (self.spent_s or 0.0) + seconds
+
+    def device_s(self, now: float) -> float:
+        """What it has had of the device until now."""
+        return now - self.started_at if self.spent_s is None else self.spent_s
 
     def rest_s(self, now: float) -> float:
         """Predicted seconds to its end. A run that is late by some time is expected to take as long again."""
-        return abs(self.started_at + self.predicted_s - now)
+        return abs(self.predicted_s - self.device_s(now))
 
     def report(
         self, now: float, num_tokens: int | None, num_padded_tokens: int | None, error: BaseException | None
@@ -48,6 +59,12 @@ class InHand(Generic[Work]):
     def __bool__(self) -> bool:
         return bool(self.taken or self.runs)
 
-    def rest_s(self, now: float) -> float:
-        """Predicted seconds until the device has done all of it."""
-        return sum(run.rest_s(now) for run in self.runs) + sum(entry.seconds for entry in self.taken)
+    def rest_s(self, now: float, own_s: float = math.inf, num_ends: int = 0) -> float:
+        """Predicted seconds that the device spends on it before work of `own_s` is done, which begins once
+        `num_ends` runs have ended. By default until all of it is done.
+
+        Runs that share a device are served alike: each gets as much as the newcomer waits and works, or its rest.
+        """
+        rests = sorted(run.rest_s(now) for run in self.runs)
+        waited_s = 0.0 if num_ends <= 0 else rests[num_ends - 1] if num_ends <= len(rests) else math.inf
+        return sum(min(rest, waited_s + own_s) for rest in rests) + sum(entry.seconds for entry in self.taken)

@@ -60,6 +60,11 @@ class Queue(Generic[Work]):
         )
         self._waiters: dict[asyncio.Future[None], int] = {}
 
+    @property
+    def now(self) -> float:
+        """Clock seconds."""
+        return self._clock()
+
     # What waits
 
     @property
@@ -71,6 +76,15 @@ class Queue(Generic[Work]):
     def next_priority(self) -> Priority:
         """The class that the next batch comes from."""
         return self._backlogs.next_priority
+
+    @property
+    def max_runs(self) -> int:
+        """Runs that share the device. One: each waits until all before it have ended."""
+        return self._admission.max_runs
+
+    @max_runs.setter
+    def max_runs(self, max_runs: int) -> None:
+        self._admission.max_runs = max_runs
 
     async def wait(self, tokens: int = 1) -> None:
         """Until so many tokens wait in the class that goes next, or the queue is closed."""
@@ -185,7 +199,7 @@ class Queue(Generic[Work]):
             num_padded_tokens = num_tokens
         report = run.report(self._clock(), num_tokens, num_padded_tokens, error)
         if error is None:
-            self._admission.learn(run.padded_tokens, report.ended_at - run.started_at)
+            self._admission.learn(run.padded_tokens, run.device_s(report.ended_at))
         self._observer.batch_finished(report)
         return report
 

@@ -31,3 +31,16 @@ class GeneratorConfig(ModelConfig):
 
     max_passages: Annotated[int, Field(ge=1, le=100)] = 100
     """The most passages in one request."""
+
+    max_rows: Annotated[int, Field(ge=1, le=1_024)] = 8
+    """Answers that `seq2seq` writes at once, a token of each at every step. More serve more requests and make each
+    step take longer. A model whose positions are not known writes one at a time."""
+
+    max_cache_tokens: Annotated[int, Field(ge=64)] = 16_384
+    """Tokens that the prompts of these answers and the answers themselves may take in the cache, each as long as
+    the longest may become. An answer for which there is no room waits for others to end. Device memory grows with
+    it: a token takes 2 × layers × width values."""
+
+    max_prefill_tokens: Annotated[int, Field(ge=1)] = 2_048
+    """Tokens of the prompts that are read in one step, padding included, or one prompt. The answers on their way
+    wait that long for their next token."""

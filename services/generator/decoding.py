@@ -1,8 +1,9 @@
-"""The loop between queue and engine: one answer at a time, one step at a time.
+"""The loop between queue and flight: each step of the device is one token of every answer on its way.
 
-It draws from the queue the request whose deadline is nearest, and asks before every step whether anybody still
-waits for it: a cancelled or expired request costs no further step. Text goes into a buffer of the request's own
-that holds a whole answer, so that a slow reader delays nobody; `max_output_tokens` bounds it.
+Before every step those leave whom nobody waits for any more, and as many join as there is room for, the nearest
+deadline first: a cancelled or expired request costs no further step, and one that has arrived waits for no other's
+end. Text goes into a buffer of the request's own that holds a whole answer, so that a slow reader delays nobody;
+`max_output_tokens` bounds it.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chassis.deadline import Deadline
 from chassis.errors import Unavailable
 from chassis.observer import BatchReport, BatchStats
-from chassis.queue import Entry, Queue
-from services.generator.engine import Engine, Finish, Prompt, Sampling, Step
+from chassis.queue import Entry, Queue, Run
+from services.generator.engine import Finish, Flight, Prompt, Sampling, Step
+from services.generator.room import ONE, Room, Size
 
 OnDevice = Callable[..., Awaitable[Any]]
 
@@ -49,27 +51,48 @@ class Ended:
 
 
 @dataclass
-class Progress:
-    """How far the engine has come with an answer."""
+class Flyer:
+    """An answer on its way, and how far it has come."""
 
+    entry: Entry[Generation]
+    run: Run[Generation]
+    size: Size
     num_tokens: int = 0
     finish: Finish | None = None
     first_text_at: float | None = None
+    num_steps: int = 0
+    num_companions: int = 0
+    """In all its steps together."""
 
     def add(self, step: Step) -> None:
         self.num_tokens += step.num_tokens
         self.finish = step.finish
-        if step.text and self.first_text_at is None:
-            self.first_text_at = time.perf_counter()
+        if step.text:
+            self.first_text_at = self.first_text_at or time.perf_counter()
+            self.entry.work.buffer.put_nowait(step)
+
+    def ended(self, report: BatchReport) -> Ended:
+        """Its batch, to whom it asks, is as large as it was on average."""
+        assert self.finish
+        now = time.perf_counter()
+        batch_size = 1 + round(self.num_companions / max(1, self.num_steps))
+        stats = replace(report.stats(self.entry), batch_size=batch_size)
+        return Ended(self.finish, self.num_tokens, stats, self.first_text_at or now, now)
 
 
 class DecodingLoop:
     """`start` it, take answers from it, `close` it."""
 
-    def __init__(self, engine: Engine[Any], queue: Queue[Generation], on_device: OnDevice) -> None:
-        self._engine = engine
+    def __init__(self, flight: Flight[Any], queue: Queue[Generation], on_device: OnDevice, room: Room = ONE) -> None:
+        self._flight = flight
         self._queue = queue
+        self._queue.max_runs = room.max_rows
         self._on_device = on_device
+        self._room = room
+        self._flyers: dict[int, Flyer] = {}
+        """By the order of their entries."""
+        self._lost: list[int] = []
+        """Those that the flight may still have, though they have failed."""
         self._expected_tokens: float | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -77,7 +100,7 @@ class DecodingLoop:
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Take nothing new, fail what waits as Unavailable, and let the running answer end. Idempotent."""
+        """Take nothing new, fail what waits as Unavailable, and let the answers on their way end. Idempotent."""
         self._queue.close()
         if self._task:
             await asyncio.wait([self._task])
@@ -103,44 +126,85 @@ class DecodingLoop:
 
     async def _run(self) -> None:
         try:
-            while not self._queue.is_closed:
-                await self._queue.wait()
-                for entry in self._queue.take(1):
-                    if self._queue.keep(entry):
-                        await self._decode(entry)
+            while self._flyers or not self._queue.is_closed:
+                if not self._flyers:
+                    await self._queue.wait()
+                leaving = self._leave()
+                joining = self._join()
+                if leaving or self._flyers:
+                    await self._step(joining, leaving)
         finally:  # however it ends, nobody waits for an answer that will not come
             self._queue.close()
+            for flyer in [*self._flyers.values()]:
+                self._land(flyer, Unavailable("STOPPED", "the device stopped in the middle of an answer"))
 
-    async def _decode(self, entry: Entry[Generation]) -> None:
-        prompt, progress, error = entry.work.prompt, Progress(), None
-        run = self._queue.start([entry])
+    def _leave(self) -> list[int]:
+        """The numbers of those whom nobody waits for any more."""
+        gone = [flyer for flyer in self._flyers.values() if not self._queue.keep(flyer.entry)]
+        for flyer in gone:
+            self._land(flyer)
+        lost, self._lost = self._lost, []
+        return [*lost, *(flyer.entry.order for flyer in gone)]
+
+    def _join(self) -> dict[int, tuple[Prompt, Sampling]]:
+        """Those with the nearest deadlines, until one has to wait for room: nobody passes it."""
+        joining: dict[int, tuple[Prompt, Sampling]] = {}
+        flying, sizes = [flyer.size for flyer in self._flyers.values()], list[Size]()
+        while len(self._flyers) < self._room.max_rows and (entries := self._queue.take(1)):
+            (entry,) = entries
+            if not self._queue.keep(entry):
+                continue
+            size = Size.of(entry.work.prompt, entry.work.sampling)
+            if not self._room.fits(size, flying, sizes):
+                self._queue.restore(entries)
+                break
+            self._flyers[entry.order] = Flyer(entry, self._queue.start(entries), size)
+            joining[entry.order] = entry.work.prompt, entry.work.sampling
+            sizes.append(size)
+        return joining
+
+    async def _step(self, joining: Mapping[int, tuple[Prompt, Sampling]], leaving: Collection[int]) -> None:
+        began = self._queue.now
         try:
-            await self._step(entry, self._engine.generate(prompt, entry.work.sampling), progress)
-        except Exception as raised:
-            error = raised
-        except BaseException:  # the loop itself is being ended
-            self._queue.fail(entry, Unavailable("STOPPED", "the device stopped in the middle of an answer"))
-            raise
-        finally:
-            report = self._queue.finish(
-                run,
-                num_tokens=prompt.num_tokens + progress.num_tokens,
-                num_padded_tokens=prompt.num_padded_tokens + progress.num_tokens,
-                error=error,
-            )
-        if error:
-            self._queue.fail(entry, error)
-        elif progress.finish:
-            self._learn(progress.num_tokens)
-            self._queue.serve(entry, _ended(entry, progress, report))
+            outcomes = await self._on_device(self._flight.step, joining, leaving)
+        except Exception as error:  # ours: no answer's own
+            self._lost = list(self._flyers)
+            outcomes = dict.fromkeys(self._flyers, error)
+        self._share(self._queue.now - began)
+        for number, outcome in outcomes.items():
+            self._take(self._flyers[number], outcome)
 
-    async def _step(self, entry: Entry[Generation], steps: Generator[Step, None, None], progress: Progress) -> None:
-        while not progress.finish and self._queue.keep(entry):
-            step = await self._on_device(next, steps)
-            progress.add(step)
-            if step.text:
-                entry.work.buffer.put_nowait(step)
-        await self._on_device(steps.close)
+    def _share(self, seconds: float) -> None:
+        """All who were in a step had the same part of the device."""
+        num_flyers = len(self._flyers)
+        for flyer in self._flyers.values():
+            flyer.run.spend(seconds / num_flyers)
+            flyer.num_steps += 1
+            flyer.num_companions += num_flyers - 1
+
+    def _take(self, flyer: Flyer, outcome: Step | Exception) -> None:
+        if isinstance(outcome, Exception):
+            self._land(flyer, outcome)
+            return
+        flyer.add(outcome)
+        if flyer.finish:
+            self._learn(flyer.num_tokens)
+            self._land(flyer)
+
+    def _land(self, flyer: Flyer, error: Exception | None = None) -> None:
+        """The answer is over: it has ended, or failed, or nobody waits for it."""
+        del self._flyers[flyer.entry.order]
+        prompt = flyer.entry.work.prompt
+        report = self._queue.finish(
+            flyer.run,
+            num_tokens=prompt.num_tokens + flyer.num_tokens,
+            num_padded_tokens=prompt.num_padded_tokens + flyer.num_tokens,
+            error=error,
+        )
+        if error:
+            self._queue.fail(flyer.entry, error)
+        elif flyer.finish:
+            self._queue.serve(flyer.entry, flyer.ended(report))
 
     def _learn(self, num_tokens: int) -> None:
         if self._expected_tokens is None:
@@ -157,9 +221,3 @@ def _end(buffer: asyncio.Queue[Step | None], future: asyncio.Future[Ended]) -> N
     if not future.cancelled():
         future.exception()  # looked at, so that asyncio does not report it where the caller has left
     buffer.put_nowait(None)
-
-
-def _ended(entry: Entry[Generation], progress: Progress, report: BatchReport) -> Ended:
-    assert progress.finish
-    now = time.perf_counter()
-    return Ended(progress.finish, progress.num_tokens, report.stats(entry), progress.first_text_at or now, now)

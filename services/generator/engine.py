@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
@@ -68,6 +68,7 @@ class Step:
 
 
 PromptT = TypeVar("PromptT", bound=Prompt)
+PromptIn = TypeVar("PromptIn", bound=Prompt, contravariant=True)
 
 
 class Engine(Protocol[PromptT]):
@@ -90,4 +91,18 @@ class Engine(Protocol[PromptT]):
 
     def generate(self, prompt: PromptT, sampling: Sampling) -> Generator[Step, None, None]:
         """The answer, step by step; the last step has `finish`. Nothing is computed between two `next`."""
+        ...
+
+
+class Flight(Protocol[PromptIn]):
+    """Answers that are written together, a token each at a step. Lives on the device's thread."""
+
+    def step(
+        self, joining: Mapping[int, tuple[PromptIn, Sampling]], leaving: Collection[int]
+    ) -> Mapping[int, Step | Exception]:
+        """One step of every answer on its way, by its number: what it brought, or why it failed.
+
+        Those of `leaving` get none and are forgotten, and so are those that failed or had their last step. Numbers
+        are the caller's, each used once. Raises nothing on account of a single answer.
+        """
         ...

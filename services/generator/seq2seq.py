@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-import copy
+import logging
 import math
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from transformers import AutoModelForSeq2SeqLM
+from transformers import AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCache
 
 from chassis import pretrained
 from services.generator import prompt as prompts
-from services.generator.detokenizer import Detokenizer
 from services.generator.engine import AnswerKind, Passage, Sampling, Step
+from services.generator.positions import positions_of
 from services.generator.prompt import TokenPrompt
+from services.generator.row_flight import Opening, RowFlight
+from services.generator.rules import UnknownEnd, greedy, least_lengths, rules, unforced_ends
 from services.generator.vocabulary import Vocabulary
+from services.generator.writer import Writer
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
+    from transformers import LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
-NOT_GREEDY = (
-    *("num_beams", "num_beam_groups", "early_stopping", "length_penalty", "num_return_sequences"),
-    *("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p"),
-)
-LENGTHS = ("max_length", "max_new_tokens")
-"""What of a checkpoint's generation settings is not heeded: decoding is greedy, its length the request's.
-
-All else is: forced, suppressed and start tokens, least length, n-grams not to repeat, repetition penalty.
-"""
+logger = logging.getLogger(__name__)
 
 
 class Seq2Seq:
-    """One row at a time, greedy: the tokens are those of the model's own `generate` without beams."""
+    """Greedy: the tokens are those of the model's own `generate` without beams, one answer at a time or in flight."""
 
     kind: AnswerKind = "generated"
 
@@ -48,9 +42,9 @@ class Seq2Seq:
     ) -> None:
         self._tokenizer = pretrained.load_tokenizer(path)
         self._model = pretrained.load_model(AutoModelForSeq2SeqLM, path, device, dtype)
-        self._model.generation_config = _greedy(self._model.generation_config)
+        self._model.generation_config = greedy(self._model.generation_config)
         self._vocabulary = Vocabulary(self._tokenizer)
-        self._unforced_ends = _unforced_ends(self._model.generation_config)
+        self._unforced_ends = unforced_ends(self._model.generation_config)
         num_positions = getattr(self._model.config, "max_position_embeddings", None) or math.inf
         self.max_prompt_tokens = int(min(max_prompt_tokens, num_positions))
         self.max_output_tokens = int(min(max_output_tokens, num_positions - 1))
@@ -62,15 +56,33 @@ class Seq2Seq:
         return prompts.fit(question, passages, self._vocabulary, self.max_prompt_tokens)
 
     def generate(self, prompt: TokenPrompt, sampling: Sampling) -> Generator[Step, None, None]:
-        max_tokens = min(sampling.max_output_tokens, self.max_output_tokens)
-        detokenizer = Detokenizer(self._tokenizer)
-        for num_tokens, (token_id, is_last) in enumerate(self._tokens(prompt, max_tokens), start=1):
-            text = detokenizer.add(token_id)
-            if not is_last:
-                yield Step(text, num_tokens=1)
-                continue
-            is_cut = num_tokens == max_tokens and token_id not in self._unforced_ends
-            yield Step(text + detokenizer.end(), num_tokens=1, finish="length" if is_cut else "stop")
+        max_tokens = self._max_tokens(sampling)
+        writer = self._writer(max_tokens)
+        for token_id, is_last in self._tokens(prompt, max_tokens):
+            yield writer.write(token_id, is_last)
+
+    def flight(self) -> RowFlight | None:
+        """Answers written together, or None, with a line in the log, where this model's cannot be."""
+        positions = positions_of(self._model)
+        reason = None if positions else f"no known positions: {self._model.config.model_type}"
+        try:
+            self._open(TokenPrompt(1, 1, 0, (), (0,)), Sampling(1))
+        except UnknownEnd as unknown:
+            reason = f"answers end by {unknown}"
+        if positions is None or reason:
+            logger.warning("answers are written one at a time", extra={"reason": reason})
+            return None
+        return RowFlight(self._model, positions, self._open)
+
+    def _open(self, prompt: TokenPrompt, sampling: Sampling) -> Opening:
+        max_tokens = self._max_tokens(sampling)
+        return Opening(rules(self._model, prompt.token_ids, max_tokens), self._writer(max_tokens), max_tokens)
+
+    def _writer(self, max_tokens: int) -> Writer:
+        return Writer(self._tokenizer, max_tokens, self._unforced_ends)
+
+    def _max_tokens(self, sampling: Sampling) -> int:
+        return min(sampling.max_output_tokens, self.max_output_tokens)
 
     def _tokens(self, prompt: TokenPrompt, max_tokens: int) -> Iterator[tuple[int, bool]]:
         token_ids = torch.tensor([prompt.token_ids], device=self._model.device)
@@ -78,30 +90,12 @@ class Seq2Seq:
             token_ids,
             attention_mask=torch.ones_like(token_ids),
             max_new_tokens=max_tokens,
+            # The one that `generate` makes has as many layers as the encoder, whatever the decoder has.
+            past_key_values=EncoderDecoderCache(DynamicCache(), DynamicCache()),
             custom_generate=_decode_greedily,
-            **self._least_lengths(max_tokens),
+            **least_lengths(self._model.generation_config, max_tokens),
         )
         return tokens
-
-    def _least_lengths(self, max_tokens: int) -> dict[str, int]:
-        """Those of the checkpoint, which may be more than the request wants at most."""
-        config = self._model.generation_config
-        lengths = {name: getattr(config, name) for name in ("min_length", "min_new_tokens")}
-        return {name: min(length, max_tokens) for name, length in lengths.items() if length}
-
-
-def _greedy(config: GenerationConfig) -> GenerationConfig:
-    config = copy.deepcopy(config)
-    for name in (*NOT_GREEDY, *LENGTHS):
-        setattr(config, name, None)
-    return config
-
-
-def _unforced_ends(config: GenerationConfig) -> frozenset[int]:
-    """The tokens by which the model says that it is done. Where its settings force one at the greatest length,
-    it says nothing there."""
-    ends, forced = config.eos_token_id, config.forced_eos_token_id
-    return frozenset() if ends is None or forced is not None else frozenset(np.atleast_1d(ends).tolist())
 
 
 @torch.inference_mode()
@@ -110,12 +104,10 @@ def _decode_greedily(
     input_ids: torch.Tensor,
     logits_processor: LogitsProcessorList,
     stopping_criteria: StoppingCriteriaList,
-    generation_config: GenerationConfig,
     *,
     encoder_outputs: Any,
     attention_mask: torch.Tensor,
-    past_key_values: Any,
-    **_: Any,
+    **others: Any,
 ) -> Iterator[tuple[int, bool]]:
     """Yields (token id, whether it is the last), one decoder step each.
 
@@ -127,7 +119,7 @@ def _decode_greedily(
             encoder_outputs=encoder_outputs,
             attention_mask=attention_mask,
             decoder_input_ids=input_ids[:, -1:],
-            past_key_values=past_key_values,
+            past_key_values=others["past_key_values"],
             use_cache=True,
         )
         # In float32 whatever the model's dtype, as `generate` has it: the rules then round the same.

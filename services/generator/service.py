@@ -25,10 +25,12 @@ from chassis.validation import (
     require_question,
     require_unique,
 )
+from services.generator.alone import Alone
 from services.generator.config import GeneratorConfig
 from services.generator.decoding import DecodingLoop, Ended
-from services.generator.engine import Engine, Passage, Prompt, QuestionTooLong, Sampling, Step
+from services.generator.engine import Engine, Flight, Passage, Prompt, QuestionTooLong, Sampling, Step
 from services.generator.extractive import Extractive
+from services.generator.room import ONE, Room
 from services.generator.seq2seq import Seq2Seq
 from trivium.v1 import generator_pb2, generator_pb2_grpc, passage_pb2
 
@@ -69,7 +71,8 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
             raise ConfigError(f"the embedded model cannot write: the engine {self._config.engine} needs another")
         self._checkpoint = await asyncio.to_thread(checkpoint.find, self._config.model)
         self._engine = await self._runtime.on_device(self._load_blocking, self._checkpoint.path)
-        self._loop = DecodingLoop(self._engine, self._runtime.queue(), self._runtime.on_device)
+        flight, room = await self._runtime.on_device(self._flight_blocking, self._engine)
+        self._loop = DecodingLoop(flight, self._runtime.queue(), self._runtime.on_device, room)
         self._loop.start()
 
     async def stop(self) -> None:
@@ -115,6 +118,18 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         for _ in engine.generate(engine.fit(*WARM_UP), Sampling(max_output_tokens=2)):
             pass
         return engine
+
+    def _flight_blocking(self, engine: Engine[Any]) -> tuple[Flight[Any], Room]:
+        """How answers are written: together where the engine can, else one at a time."""
+        flight = engine.flight() if isinstance(engine, Seq2Seq) else None
+        if flight is None:
+            return Alone(engine), ONE
+        for joining in ({0: (engine.fit(*WARM_UP), Sampling(max_output_tokens=2))}, {}):
+            for outcome in flight.step(joining, []).values():
+                if isinstance(outcome, Exception):
+                    raise outcome
+        config = self._config
+        return flight, Room(config.max_rows, config.max_cache_tokens, config.max_prefill_tokens)
 
     def _require_valid(self, request: generator_pb2.GenerateRequest) -> None:
         require_question(request.question)

@@ -15,6 +15,7 @@ from chassis.deadline import NEVER, Deadline
 from chassis.errors import DeadlinePassed, Overloaded, Unavailable
 from chassis.executor import SingleThread
 from chassis.queue import Queue
+from services.generator.alone import Alone
 from services.generator.decoding import DecodingLoop, Ended, Generation
 from services.generator.engine import AnswerKind, Passage, Prompt, Sampling, Step
 
@@ -76,7 +77,7 @@ class Running:
         self.queue: Queue[Generation] = Queue(
             clock=time.monotonic, cost_model=CostModel(), max_entries=100, max_skips=8
         )
-        self.loop = DecodingLoop(engine, self.queue, self.device.run)
+        self.loop = DecodingLoop(Alone(engine), self.queue, self.device.run)
 
     async def text(self, prompt: Prompt, num_tokens: int, deadline: Deadline = NEVER) -> str:
         return "".join(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSeq2SeqLM
+from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration
 
 from chassis.pretrained import load_tokenizer
 from services.generator.engine import Passage, Sampling, Step
@@ -88,6 +88,13 @@ def test_the_default_dtype_speaks_too(family: str, tmp_path: Path) -> None:
     steps = list(engine.generate(prompt, Sampling(5)))
     assert 1 <= len(steps) <= 5
     assert [step.finish is None for step in steps] == [True] * (len(steps) - 1) + [False]
+
+
+def test_a_decoder_that_is_deeper_than_its_encoder_speaks_too(tmp_path: Path) -> None:
+    seeded.save_t5(tmp_path)
+    config = T5Config.from_pretrained(tmp_path, num_layers=1, num_decoder_layers=3)
+    T5ForConditionalGeneration(config).save_pretrained(tmp_path)
+    assert list(load(tmp_path).generate(random_prompts(tmp_path)[0], Sampling(5)))
 
 
 @pytest.mark.parametrize("family", seeded.SAVE)

@@ -143,7 +143,7 @@ async def test_a_written_answer_streams_and_is_measured(tmp_path: Path) -> None:
 
 async def test_a_cancelled_call_stops_the_work_and_frees_its_place(tmp_path: Path) -> None:
     seeded.save_t5(tmp_path, min_new_tokens=4_000)
-    settings = GeneratorConfig(device="cpu", engine="seq2seq", model=str(tmp_path))
+    settings = GeneratorConfig(device="cpu", engine="seq2seq", model=str(tmp_path), max_rows=1)
     async with served(settings) as generator:
         runs = generator.stub.Generate(sampled(4_000))
         await runs.read()
@@ -154,6 +154,33 @@ async def test_a_cancelled_call_stops_the_work_and_frees_its_place(tmp_path: Pat
         await until(lambda: generator.queue.statistics["cancelled"] == 2)
         _, finished = await generator.answer(sampled(2))
     assert finished.usage.output_tokens == 2
+
+
+async def test_a_short_answer_does_not_wait_for_a_long_one(tmp_path: Path) -> None:
+    seeded.save_t5(tmp_path, min_new_tokens=4_000)
+    settings = GeneratorConfig(device="cpu", engine="seq2seq", model=str(tmp_path))
+    async with served(settings) as generator:
+        long = generator.stub.Generate(sampled(4_000))
+        await long.read()
+        answers = await asyncio.gather(*(generator.answer(sampled(5 + number)) for number in range(4)))
+        assert not long.done()
+        assert generator.queue.statistics["served"] == 4
+        long.cancel()
+    for number, (deltas, finished) in enumerate(answers):
+        assert finished.usage.output_tokens == 5 + number
+        assert finished.stats.batch_size > 1
+        assert deltas
+
+
+async def test_a_model_whose_positions_are_not_known_answers_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seeded.save_t5(tmp_path)
+    monkeypatch.setattr("services.generator.positions.RELATIVE", frozenset())
+    async with served(GeneratorConfig(device="cpu", engine="seq2seq", model=str(tmp_path))) as generator:
+        answers = await asyncio.gather(*(generator.answer(sampled(5)) for _ in range(3)))
+    assert "answers are written one at a time" in caplog.text
+    assert {finished.stats.batch_size for _, finished in answers} == {1}
 
 
 async def test_a_call_that_is_not_read_is_cancelled_like_any_other(tmp_path: Path) -> None:

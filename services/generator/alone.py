@@ -1,0 +1,39 @@
+"""Engines that answer one request at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Mapping
+from typing import Any
+
+from services.generator.engine import Engine, Prompt, Sampling, Step
+
+
+class Alone:
+    """A flight whose answers do not know of each other: each is an engine's own `generate`."""
+
+    def __init__(self, engine: Engine[Any]) -> None:
+        self._engine = engine
+        self._steps_by_number: dict[int, Generator[Step, None, None]] = {}
+
+    def step(
+        self, joining: Mapping[int, tuple[Prompt, Sampling]], leaving: Collection[int]
+    ) -> Mapping[int, Step | Exception]:
+        for number in leaving:
+            self._end(number)
+        for number, (prompt, sampling) in joining.items():
+            self._steps_by_number[number] = self._engine.generate(prompt, sampling)
+        return {number: self._next(number) for number in list(self._steps_by_number)}
+
+    def _next(self, number: int) -> Step | Exception:
+        try:
+            step = next(self._steps_by_number[number])
+        except Exception as error:
+            self._end(number)
+            return error
+        if step.finish:
+            self._end(number)
+        return step
+
+    def _end(self, number: int) -> None:
+        if steps := self._steps_by_number.pop(number, None):
+            steps.close()

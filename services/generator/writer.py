@@ -1,0 +1,31 @@
+"""The tokens of one answer become its steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.generator.detokenizer import Detokenizer
+from services.generator.engine import Step
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Writer:
+    """Knows how many tokens there were, and the text that waits for more."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int, unforced_ends: frozenset[int]) -> None:
+        """`unforced_ends` are the tokens by which the model says that it is done."""
+        self._detokenizer = Detokenizer(tokenizer)
+        self._max_tokens = max_tokens
+        self._unforced_ends = unforced_ends
+        self._num_tokens = 0
+
+    def write(self, token_id: int, is_last: bool) -> Step:
+        """The step that this token makes."""
+        self._num_tokens += 1
+        text = self._detokenizer.add(token_id)
+        if not is_last:
+            return Step(text, num_tokens=1)
+        is_cut = self._num_tokens == self._max_tokens and token_id not in self._unforced_ends
+        return Step(text + self._detokenizer.end(), num_tokens=1, finish="length" if is_cut else "stop")
