@@ -143,18 +143,20 @@ class Sources(_message.Message):
     def __init__(self, sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ...) -> None: ...
 
 class AnswerFinished(_message.Message):
-    __slots__ = ("reason", "kind", "usage", "dropped_passage_ids", "report")
+    __slots__ = ("reason", "kind", "usage", "dropped_passage_ids", "report", "passage_weights")
     REASON_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     DROPPED_PASSAGE_IDS_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
+    PASSAGE_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     reason: _generator_pb2.FinishReason
     kind: _generator_pb2.AnswerKind
     usage: _generator_pb2.Usage
     dropped_passage_ids: _containers.RepeatedScalarFieldContainer[str]
     report: Report
-    def __init__(self, reason: _Optional[_Union[_generator_pb2.FinishReason, str]] = ..., kind: _Optional[_Union[_generator_pb2.AnswerKind, str]] = ..., usage: _Optional[_Union[_generator_pb2.Usage, _Mapping]] = ..., dropped_passage_ids: _Optional[_Iterable[str]] = ..., report: _Optional[_Union[Report, _Mapping]] = ...) -> None: ...
+    passage_weights: _containers.RepeatedCompositeFieldContainer[_generator_pb2.PassageWeight]
+    def __init__(self, reason: _Optional[_Union[_generator_pb2.FinishReason, str]] = ..., kind: _Optional[_Union[_generator_pb2.AnswerKind, str]] = ..., usage: _Optional[_Union[_generator_pb2.Usage, _Mapping]] = ..., dropped_passage_ids: _Optional[_Iterable[str]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., passage_weights: _Optional[_Iterable[_Union[_generator_pb2.PassageWeight, _Mapping]]] = ...) -> None: ...
 
 class AnswerStreamResponse(_message.Message):
     __slots__ = ("sources", "delta", "finished")
