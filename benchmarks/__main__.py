@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import floors, gateway_cpu, knowledge_base, latency, sparse_search, throughput, vector_search
+from benchmarks import floors, gateway_cpu, knowledge_base, latency, rag, sparse_search, throughput, vector_search
 from benchmarks.figures import Figure
 from benchmarks.floors import Floors
 from benchmarks.rig import FRONT_CORE, pin, show, this_rig
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[Scale, Floors, str, Path], Figure]] = {
     "peers": throughput.peers,
     "ingest": throughput.ingest,
     "gateway-cpu": gateway_cpu.gateway,
+    "rag-sequence": rag.sequence,
     "vector-search": vector_search.vector_search,
     "sparse-search": sparse_search.run,
     "upsert-to-visible": knowledge_base.visible,

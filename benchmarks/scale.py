@@ -27,6 +27,10 @@ class Scale:
     """Passages of collections that grow."""
     num_vectors: tuple[int, ...] = ()
     """Sizes of the indexes that are searched."""
+    num_rag_questions: int = 0
+    """Answered in one batch, and one by one."""
+    rag_width: int = 0
+    """Numbers in a state of the generator there."""
 
 
 FULL = Scale(
@@ -40,6 +44,8 @@ FULL = Scale(
     live_sizes=(1_000, 10_000),
     sizes=(10_000, 100_000, 1_000_000),
     num_vectors=(100_000, 1_000_000),
+    num_rag_questions=4,
+    rag_width=768,
 )
 TINY = Scale(
     rounds=1,
@@ -52,5 +58,7 @@ TINY = Scale(
     live_sizes=(10, 100),
     sizes=(100, 1_000),
     num_vectors=(2_000,),
+    num_rag_questions=2,
+    rag_width=48,
 )
 """Runs every line in seconds; its figures mean nothing."""
