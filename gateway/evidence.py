@@ -39,7 +39,8 @@ class Evidence:
     def dense_scores(self, sources: Sequence[Source]) -> list[float]:
         """A dense score for each source; none at all where the dense leg found nothing or was not asked.
 
-        A passage that only BM25 found is given the lowest score that the dense leg told: its own is no higher.
+        A passage that only BM25 found is given the lowest score that the dense leg told. Where the index is exact, its
+        own is no higher.
         """
         told = [one.scores.dense_score for one in self.retrieved.candidates if one.scores.HasField("dense_score")]
         if not told:

@@ -121,13 +121,9 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         assert self._runtime.device is not None
         config = self._config
         load = ENGINES[config.engine]
-        engine = load(
-            path,
-            self._runtime.device.torch_name,
-            config.max_prompt_tokens,
-            config.max_output_tokens,
-            **({"num_beams": config.num_beams, "max_batch_tokens": config.max_batch_tokens} if is_rag(config) else {}),
-        )
+        options = {"num_beams": config.num_beams, "max_batch_tokens": config.max_batch_tokens} if is_rag(config) else {}
+        device = self._runtime.device.torch_name
+        engine = load(path, device, config.max_prompt_tokens, config.max_output_tokens, **options)
         for _ in engine.generate(engine.fit(*WARM_UP), Sampling(max_output_tokens=2)):
             pass
         return engine
@@ -155,7 +151,9 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
     def _require_scores(self, request: generator_pb2.GenerateRequest) -> None:
         if not request.passage_scores:
             if is_rag(self._config):
-                raise InvalidRequest("passage_scores", f"the engine {self._config.engine} needs one for each passage")
+                raise InvalidRequest(
+                    "passage_scores", f"the engine {self._config.engine} needs a dense score for each passage"
+                )
             return
         if len(request.passage_scores) != len(request.passages):
             raise InvalidRequest(

@@ -86,14 +86,8 @@ def save_rag(path: Path, family: str = "bart", seed: int = 0, **settings: Any) -
     generator.generation_config = GenerationConfig()
     question_path, _ = write_dpr_pair(path, seed)
     encoder = DPRQuestionEncoder.from_pretrained(question_path)
-    ids = ("bos_token_id", "pad_token_id", "eos_token_id", "decoder_start_token_id")
-    config = RagConfig.from_question_encoder_generator_configs(
-        encoder.config,
-        generator.config,
-        **{name: getattr(generator.config, name, None) for name in ids},
-        vocab_size=generator.config.vocab_size,
-        **{"max_combined_length": 120, **settings},
-    )
+    settings = {"max_combined_length": 120, **settings}
+    config = RagConfig.from_question_encoder_generator_configs(encoder.config, generator.config, **settings)
     RagSequenceForGeneration(config, encoder, generator).save_pretrained(path)
     asking = AutoTokenizer.from_pretrained(question_path)
     asking.backend_tokenizer.decoder = decoders.WordPiece()

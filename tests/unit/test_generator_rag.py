@@ -102,7 +102,7 @@ def require_equal(engine: Rag, model: Any, questions: Sequence[Asked], num_beams
     for question, answer in zip(questions, answers, strict=True):
         ids = expected(model, engine, question, num_beams)
         assert answer.text == engine._tokenizer.decode(ids, skip_special_tokens=True)
-    assert len({answer.text for answer in answers}) > NUM_QUESTIONS / 2, "always the same answer compares nothing"
+    assert len({answer.text for answer in answers}) > NUM_QUESTIONS / 4, "always the same answer compares nothing"
 
 
 @pytest.mark.parametrize("family", seeded.SAVE)
