@@ -31,7 +31,7 @@ TARGET = 3.0
 def sequence(scale: Scale, bare: Floors, dtype: str, folder: Path) -> Figure:
     """Questions a CPU second of a random model in the shape of bart-base, 5 passages and 4 beams. Both on one core."""
     bare.measure(save, folder, scale.rag_width)
-    texts = workload.texts(scale.num_rag_questions * NUM_PASSAGES)
+    texts = passages(scale.num_rag_questions * NUM_PASSAGES)
     questions = workload.questions(scale.num_rag_questions)
     stock, batched = [], []
     for _ in range(min(scale.rounds, MAX_ROUNDS)):
@@ -44,6 +44,12 @@ def sequence(scale: Scale, bare: Floors, dtype: str, folder: Path) -> Figure:
         "questions_in_a_batch": scale.num_rag_questions,
     }
     return Figure("rag-sequence", spread(ratios), TARGET, is_floor=True, details=details)
+
+
+def passages(number: int) -> list[str]:
+    """Of 100 words each, as those that RAG models were trained with (Lewis et al. 2020, section 3)."""
+    words = " ".join(workload.texts(6 * number)).split()
+    return [" ".join(words[start : start + 100]) for start in range(0, 100 * number, 100)]
 
 
 def save(folder: Path, width: int) -> None:
