@@ -31,6 +31,10 @@ class Scale:
     """Requests to a generator."""
     width: int = 0
     """Of its model."""
+    num_rag_questions: int = 0
+    """Answered in one batch, and one by one."""
+    rag_width: int = 0
+    """Numbers in a state of the generator there."""
 
 
 FULL = Scale(
@@ -46,6 +50,8 @@ FULL = Scale(
     num_vectors=(100_000, 1_000_000),
     num_answers=48,
     width=512,
+    num_rag_questions=4,
+    rag_width=768,
 )
 TINY = Scale(
     rounds=1,
@@ -60,5 +66,7 @@ TINY = Scale(
     num_vectors=(2_000,),
     num_answers=6,
     width=64,
+    num_rag_questions=2,
+    rag_width=48,
 )
 """Runs every line in seconds; its figures mean nothing."""

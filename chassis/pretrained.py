@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, pre_tokenizers
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from chassis import precision
@@ -22,16 +22,17 @@ transformers_logging.disable_default_handler()
 transformers_logging.enable_propagation()
 
 
-def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: Path, config: PreTrainedConfig | None = None) -> PreTrainedTokenizerBase:
     """The fast tokenizer in a directory, to which a special token that a text spells is nothing but text.
 
+    `config` is the model's where the directory does not say of which kind the tokenizer is.
     Truncation and fixed padding that its file carries are reset: it pads and cuts when it is told to.
 
     Raises ConfigError: no fast tokenizer there, or one with a special token that text could become.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            path, local_files_only=True, trust_remote_code=False, split_special_tokens=True
+            path, config=config, local_files_only=True, trust_remote_code=False, split_special_tokens=True
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"no tokenizer can be loaded from {path}: {error}") from error

@@ -73,4 +73,5 @@ def _finish(answer: gateway_pb2.AnswerResponse, finished: gateway_pb2.AnswerFini
     if finished.HasField("usage"):
         answer.usage.CopyFrom(finished.usage)
     answer.dropped_passage_ids.extend(finished.dropped_passage_ids)
+    answer.passage_weights.extend(finished.passage_weights)
     answer.report.CopyFrom(finished.report)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -35,6 +35,18 @@ class Evidence:
             Source(number=number, passage=candidate.passage, scores=candidate.scores)
             for number, candidate in enumerate(islice(self.ordered(), self.question.top_k), 1)
         ]
+
+    def dense_scores(self, sources: Sequence[Source]) -> list[float]:
+        """A dense score for each source; none at all where the dense leg found nothing or was not asked.
+
+        A passage that only BM25 found is given the lowest score that the dense leg told. Where the index is exact, its
+        own is no higher.
+        """
+        told = [one.scores.dense_score for one in self.retrieved.candidates if one.scores.HasField("dense_score")]
+        if not told:
+            return []
+        lowest = min(told)
+        return [source.scores.dense_score if source.scores.HasField("dense_score") else lowest for source in sources]
 
     def verdict(self) -> EvidenceVerdict:
         """Not sufficient where an answer would be a guess: nothing was found, or the best of it is judged too weak.

@@ -39,6 +39,7 @@ class Pipeline:
         """Sources once, then text as `generate` gives it, then exactly one AnswerFinished."""
         evidence = await self.search(question, journey)
         sources, is_sufficient = evidence.sources(), evidence.verdict().is_sufficient
+        scores = evidence.dense_scores(sources)
         del evidence  # all candidates: not to be held while text is written
         yield AnswerStreamResponse(sources=Sources(sources=sources))
         if not is_sufficient:
@@ -46,7 +47,9 @@ class Pipeline:
             return
 
         passages = [source.passage for source in sources]
-        request = GenerateRequest(question=question.text, passages=passages, sampling=question.sampling)
+        request = GenerateRequest(
+            question=question.text, passages=passages, sampling=question.sampling, passage_scores=scores
+        )
         has_text, finished = False, GenerateFinished()
         try:
             with journey.budget.stage("generator") as within:
@@ -95,6 +98,7 @@ def _written(finished: GenerateFinished, journey: Journey) -> AnswerStreamRespon
             kind=finished.kind,
             usage=finished.usage,
             dropped_passage_ids=finished.dropped_passage_ids,
+            passage_weights=finished.passage_weights,
             report=journey.report(),
         )
     )

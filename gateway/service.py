@@ -72,6 +72,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
             kind=finished.kind,
             usage=finished.usage if finished.HasField("usage") else None,
             dropped_passage_ids=finished.dropped_passage_ids,
+            passage_weights=finished.passage_weights,
             report=finished.report,
         )
 

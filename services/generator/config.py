@@ -18,9 +18,17 @@ class GeneratorConfig(ModelConfig):
     metrics_address: Address = "127.0.0.1:7104"
     health_address: Address = "127.0.0.1:7204"
 
-    engine: Literal["extractive", "seq2seq"] = "extractive"
+    engine: Literal["extractive", "seq2seq", "rag-sequence", "rag-token"] = "extractive"
     """`extractive` quotes sentences of the passages and needs a sentence model (`embedded` is one); `seq2seq`
-    writes with an encoder-decoder (BART, T5 and kin)."""
+    writes with an encoder-decoder (BART, T5 and kin); `rag-sequence` and `rag-token` with a RAG checkpoint, whose
+    question encoder the retriever takes from the same one."""
+
+    num_beams: Annotated[int, Field(ge=1, le=16)] = 4
+    """Beams that `rag-sequence` and `rag-token` search with. 1 is greedy. Memory and time grow with it."""
+
+    max_batch_tokens: Annotated[int, Field(ge=1)] = 8_192
+    """Padded tokens of passages that `rag-sequence` and `rag-token` read in one batch. Device memory grows with it,
+    times `num_beams`."""
 
     max_prompt_tokens: Annotated[int, Field(ge=64)] = 2_048
     """Tokens that question and passages may take together, control tokens included. Passages beyond it are

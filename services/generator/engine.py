@@ -23,6 +23,8 @@ class Passage:
     title: str = ""
     start: int = 0
     """Where `text` begins in its document, code points."""
+    score: float = 0.0
+    """Inner product of question and passage, for engines that weigh passages by it."""
 
 
 @dataclass(frozen=True)

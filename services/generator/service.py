@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -20,6 +22,7 @@ from chassis.runtime import Runtime
 from chassis.stats import stage_stats
 from chassis.validation import (
     require_between,
+    require_finite,
     require_passage_id,
     require_passage_text,
     require_question,
@@ -30,14 +33,21 @@ from services.generator.config import GeneratorConfig
 from services.generator.decoding import DecodingLoop, Ended
 from services.generator.engine import Engine, Flight, Passage, Prompt, QuestionTooLong, Sampling, Step
 from services.generator.extractive import Extractive
+from services.generator.rag import Rag, RagSequence, RagToken
 from services.generator.room import ONE, Room
 from services.generator.seq2seq import Seq2Seq
+from services.generator.whole_answers import WholeAnswers, WholeEnded
 from trivium.v1 import generator_pb2, generator_pb2_grpc, passage_pb2
 
 MAX_TEXTS = 1_000
 DEFAULT_OUTPUT_TOKENS = 256
 
-ENGINES: dict[str, Callable[[Path, str, int, int], Engine[Any]]] = {"extractive": Extractive, "seq2seq": Seq2Seq}
+ENGINES: dict[str, Callable[..., Engine[Any]]] = {
+    "extractive": Extractive,
+    "seq2seq": Seq2Seq,
+    "rag-sequence": RagSequence,
+    "rag-token": RagToken,
+}
 KINDS = {
     "extractive": generator_pb2.ANSWER_KIND_EXTRACTIVE,
     "generated": generator_pb2.ANSWER_KIND_GENERATED,
@@ -60,7 +70,7 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         self._prompts = SingleThread("generator-prompts")
         self._checkpoint: Checkpoint
         self._engine: Engine[Any]
-        self._loop: DecodingLoop | None = None
+        self._loop: DecodingLoop | WholeAnswers | None = None
 
     def register(self, server: grpc.aio.Server) -> None:
         generator_pb2_grpc.add_GeneratorServiceServicer_to_server(self, server)
@@ -71,8 +81,7 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
             raise ConfigError(f"the embedded model cannot write: the engine {self._config.engine} needs another")
         self._checkpoint = await asyncio.to_thread(checkpoint.find, self._config.model)
         self._engine = await self._runtime.on_device(self._load_blocking, self._checkpoint.path)
-        flight, room = await self._runtime.on_device(self._flight_blocking, self._engine)
-        self._loop = DecodingLoop(flight, self._runtime.queue(), self._runtime.on_device, room)
+        self._loop = await self._new_loop(self._engine)
         self._loop.start()
 
     async def stop(self) -> None:
@@ -114,10 +123,19 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         assert self._runtime.device is not None
         config = self._config
         load = ENGINES[config.engine]
-        engine = load(path, self._runtime.device.torch_name, config.max_prompt_tokens, config.max_output_tokens)
+        options = {"num_beams": config.num_beams, "max_batch_tokens": config.max_batch_tokens} if is_rag(config) else {}
+        device = self._runtime.device.torch_name
+        engine = load(path, device, config.max_prompt_tokens, config.max_output_tokens, **options)
         for _ in engine.generate(engine.fit(*WARM_UP), Sampling(max_output_tokens=2)):
             pass
         return engine
+
+    async def _new_loop(self, engine: Engine[Any]) -> DecodingLoop | WholeAnswers:
+        queue, on_device = self._runtime.queue(), self._runtime.on_device
+        if isinstance(engine, Rag):
+            return WholeAnswers(engine, queue, on_device, self._prompts, self._config.max_batch_tokens)
+        flight, room = await on_device(self._flight_blocking, engine)
+        return DecodingLoop(flight, queue, on_device, room)
 
     def _flight_blocking(self, engine: Engine[Any]) -> tuple[Flight[Any], Room]:
         """How answers are written: together where the engine can, else one at a time."""
@@ -140,9 +158,25 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
             if passage.HasField("range") and passage.range.end - passage.range.start != len(passage.text):
                 raise InvalidRequest(f"passages[{number}].range", "must be as long as the text")
         require_unique("passages", "passage_id", (passage.passage_id for passage in request.passages))
+        self._require_scores(request)
         if request.sampling.HasField("max_output_tokens"):
             limit = self._engine.max_output_tokens
             require_between("sampling.max_output_tokens", request.sampling.max_output_tokens, 1, limit)
+
+    def _require_scores(self, request: generator_pb2.GenerateRequest) -> None:
+        if not request.passage_scores:
+            if is_rag(self._config):
+                raise InvalidRequest(
+                    "passage_scores", f"the engine {self._config.engine} needs a dense score for each passage"
+                )
+            return
+        if len(request.passage_scores) != len(request.passages):
+            raise InvalidRequest(
+                "passage_scores",
+                f"one for each of {len(request.passages):,} passages, got {len(request.passage_scores):,}",
+            )
+        for number, score in enumerate(request.passage_scores):
+            require_finite(f"passage_scores[{number}]", score, -math.inf, math.inf)
 
     def _sampling(self, request: generator_pb2.GenerateRequest) -> Sampling:
         if request.sampling.HasField("max_output_tokens"):
@@ -150,7 +184,8 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         return Sampling(min(DEFAULT_OUTPUT_TOKENS, self._engine.max_output_tokens))
 
     async def _fit(self, request: generator_pb2.GenerateRequest) -> Prompt:
-        passages = [_passage(passage) for passage in request.passages]
+        scores = request.passage_scores or itertools.repeat(0.0)
+        passages = [_passage(passage, score) for passage, score in zip(request.passages, scores, strict=False)]
         try:
             prompt: Prompt = await self._prompts.run(self._engine.fit, request.question, passages)
         except QuestionTooLong as error:
@@ -163,6 +198,7 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
             kind=KINDS[self._engine.kind],
             usage=generator_pb2.Usage(prompt_tokens=prompt.num_tokens, output_tokens=ended.num_tokens),
             dropped_passage_ids=prompt.dropped_passage_ids,
+            passage_weights=_weights(ended),
             stats=passage_pb2.StageStats(
                 **stage_stats(
                     self._runtime,
@@ -181,8 +217,18 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
             self._time_per_output_token.observe(seconds / (ended.num_tokens - 1))
 
 
-def _passage(passage: passage_pb2.Passage) -> Passage:
-    return Passage(passage.passage_id, passage.text, passage.title, passage.range.start)
+def is_rag(config: GeneratorConfig) -> bool:
+    """Whether the engine weighs passages by their scores."""
+    return config.engine in ("rag-sequence", "rag-token")
+
+
+def _passage(passage: passage_pb2.Passage, score: float) -> Passage:
+    return Passage(passage.passage_id, passage.text, passage.title, passage.range.start, score)
+
+
+def _weights(ended: Ended) -> list[generator_pb2.PassageWeight]:
+    weights = ended.weight_by_passage_id if isinstance(ended, WholeEnded) else {}
+    return [generator_pb2.PassageWeight(passage_id=passage_id, weight=weight) for passage_id, weight in weights.items()]
 
 
 def _delta(step: Step) -> generator_pb2.TextDelta:

@@ -19,7 +19,8 @@ class EncoderConfig(BatchConfig):
     """Directory of all collections. The indexer writes it; retrievers read it, from a read-only mount too."""
 
     encoder: Literal["sentence", "dpr"] = "sentence"
-    """`sentence`: `model` is a sentence-transformers layout. `dpr`: `model` is a DPRQuestionEncoder."""
+    """`sentence`: `model` is a sentence-transformers layout. `dpr`: `model` is a DPRQuestionEncoder, or a RAG
+    checkpoint, of which its own fine-tuned question encoder is taken."""
 
     passage_model: str = ""
     """The DPRContextEncoder that belongs to `model`. Only for `dpr`, and then required."""

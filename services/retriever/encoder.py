@@ -17,15 +17,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from transformers import DPRContextEncoder, DPRQuestionEncoder, PreTrainedTokenizerBase
+from transformers import DPRContextEncoder, DPRQuestionEncoder, PreTrainedModel, PreTrainedTokenizerBase
 
 from chassis.checkpoint import Checkpoint
 from chassis.config import ConfigError, Dtype
 from chassis.device import num_threads
 from chassis.pretrained import load_encoder, load_tokenizer, quicken
 from chassis.tokens import estimate_tokens
+from services.retriever import rag_question_encoder
 from services.retriever.fingerprint import Fingerprint
 from services.retriever.passage import PASSAGE_FORMAT, indexed_text
+from services.retriever.rag_question_encoder import RagQuestionEncoder
 
 Kind = Literal["sentence", "dpr"]
 Side = Literal["question", "passage"]
@@ -147,17 +149,16 @@ class SentenceEncoder:
 class DprEncoder:
     """Dense passage retrieval (Karpukhin et al., 2020): two towers, compared by inner product.
 
-    A passage is read as its heading line and its text, two segments, as transformers' RAG index does.
+    A passage is read as its heading line and its text, two segments, as transformers' RAG index does. The question's
+    tower may be that of a RAG checkpoint.
     """
 
     def __init__(self, question: Checkpoint, passage: Checkpoint, side: Side, device: str, dtype: Dtype) -> None:
         self.checkpoint = question if side == "question" else passage
-        tower = DPRQuestionEncoder if side == "question" else DPRContextEncoder
         self._reads_pairs = side == "passage"
         self._device = device
         self._model: Any
-        self._model, self.pads = load_encoder(tower, self.checkpoint.path, device, dtype)
-        self._tokenizer = load_tokenizer(self.checkpoint.path)
+        self._model, self._tokenizer, self.pads = _load_tower(self.checkpoint.path, side, device, dtype)
         config = self._model.config
         self.max_tokens: int = min(int(config.max_position_embeddings), self._tokenizer.model_max_length)
         self.max_text_tokens = self.max_tokens - self._count(Text(""))
@@ -198,6 +199,17 @@ class DprEncoder:
 
     def _count(self, item: Text) -> int:
         return len(self._tokenizer(*self._segments([item]), truncation=False, verbose=False)["input_ids"][0])
+
+
+def _load_tower(
+    path: Path, side: Side, device: str, dtype: Dtype
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, bool]:
+    """A tower, its tokenizer, and whether it computes the padding of its batches."""
+    if side == "question" and (config := rag_question_encoder.config_in(path)):
+        model, pads = load_encoder(RagQuestionEncoder, path, device, dtype)
+        return model, load_tokenizer(path / "question_encoder_tokenizer", config), pads
+    model, pads = load_encoder(DPRQuestionEncoder if side == "question" else DPRContextEncoder, path, device, dtype)
+    return model, load_tokenizer(path), pads
 
 
 def _token_ends(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], Sequence[int]]:

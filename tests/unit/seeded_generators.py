@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
     BartConfig,
     BartForConditionalGeneration,
+    DPRQuestionEncoder,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    RagConfig,
+    RagSequenceForGeneration,
     T5Config,
     T5ForConditionalGeneration,
 )
+
+from tests.unit.seeded_encoders import write_dpr_pair
 
 TEXTS = [
     "The reranker scores at most two hundred candidates. It never adds or drops one.",
@@ -66,6 +76,47 @@ def save_t5(path: Path, **generation: Any) -> None:
 
 
 SAVE = {"bart": save_bart, "t5": save_t5}
+
+
+def save_rag(path: Path, family: str = "bart", seed: int = 0, **settings: Any) -> None:
+    """The layout of `facebook/rag-sequence-nq`: a DPR question encoder, a generator, and a tokenizer of each."""
+    generator_path = path / "generator"
+    SAVE[family](generator_path)
+    generator = AutoModelForSeq2SeqLM.from_pretrained(generator_path)
+    generator.generation_config = GenerationConfig()
+    question_path, _ = write_dpr_pair(path, seed)
+    encoder = DPRQuestionEncoder.from_pretrained(question_path)
+    settings = {"max_combined_length": 120, **settings}
+    config = RagConfig.from_question_encoder_generator_configs(encoder.config, generator.config, **settings)
+    RagSequenceForGeneration(config, encoder, generator).save_pretrained(path)
+    asking = AutoTokenizer.from_pretrained(question_path)
+    asking.backend_tokenizer.decoder = decoders.WordPiece()
+    asking.save_pretrained(path / "question_encoder_tokenizer")
+    AutoTokenizer.from_pretrained(generator_path).save_pretrained(path / "generator_tokenizer")
+    for other in (generator_path, path / "question", path / "passage"):
+        shutil.rmtree(other)
+
+
+def write_published_tokenizers(path: Path) -> None:
+    """The tokenizers of a BART-shaped `save_rag` in the files that the published RAG checkpoints have."""
+    folder = path / "question_encoder_tokenizer"
+    vocabulary = {number: word for word, number in _emptied(folder)["model"]["vocab"].items()}
+    words = [vocabulary.get(number, f"[unused{number}]") for number in range(1 + max(vocabulary))]
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text('{"do_lower_case": true, "model_max_length": 64}')
+    folder = path / "generator_tokenizer"
+    bpe = _emptied(folder)["model"]
+    (folder / "vocab.json").write_text(json.dumps(bpe["vocab"]))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(map(" ".join, bpe["merges"])) + "\n")
+    (folder / "tokenizer_config.json").write_text("{}")
+
+
+def _emptied(folder: Path) -> dict[str, Any]:
+    """What tokenizer.json held."""
+    held: dict[str, Any] = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    for file in folder.iterdir():
+        file.unlink()
+    return held
 
 
 def bart_tokenizer() -> PreTrainedTokenizerFast:

@@ -12,11 +12,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from transformers import AutoTokenizer, DPRContextEncoder, DPRQuestionEncoder
+from transformers import AutoTokenizer, DPRContextEncoder, DPRQuestionEncoder, RagTokenForGeneration
 
 from chassis import checkpoint
 from chassis.config import ConfigError
 from services.retriever.encoder import Encoder, Side, Text, load
+from tests.unit import seeded_generators
 from tests.unit.seeded_encoders import MAX_TOKENS, write_dpr_pair, write_sentence_encoder
 
 TEXTS = [
@@ -206,3 +207,31 @@ def test_a_layout_with_the_transformer_in_a_folder_of_its_own_loads_too(tmp_path
     encoder = load_sentence(path, "question")
     np.testing.assert_array_equal(encode(encoder, TEXTS), expected)
     assert list(encoder.token_ends()("one writer")) == [3, 10]
+
+
+def test_the_question_encoder_of_a_rag_checkpoint_equals_transformers_and_is_told_apart(tmp_path: Path) -> None:
+    question, passage = write_dpr_pair(tmp_path / "dpr")
+    rag = tmp_path / "rag"
+    seeded_generators.save_rag(rag, seed=5)
+    encoder = load_dpr((rag, passage), "question")
+    model = RagTokenForGeneration.from_pretrained(rag).eval().question_encoder
+    tokenizer = AutoTokenizer.from_pretrained(rag / "question_encoder_tokenizer")
+    texts = [text.text for text in TEXTS]
+    features = tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(**features).pooler_output.numpy()
+    require_equal_in_every_batch(encoder, expected)
+    assert encoder.fingerprint == load_dpr((rag, passage), "passage").fingerprint
+    original = load_dpr((question, passage), "question").fingerprint
+    assert {name for name in original if original[name] != encoder.fingerprint[name]} == {"question_weights"}
+
+
+def test_a_rag_checkpoint_with_another_question_encoder_is_refused(tmp_path: Path) -> None:
+    _, passage = write_dpr_pair(tmp_path / "dpr")
+    seeded_generators.save_rag(tmp_path / "rag")
+    config = tmp_path / "rag" / "config.json"
+    stored = json.loads(config.read_text())
+    stored["question_encoder"] = {"model_type": "bert"}
+    config.write_text(json.dumps(stored))
+    with pytest.raises(ConfigError, match="only DPR"):
+        load_dpr((tmp_path / "rag", passage), "question")

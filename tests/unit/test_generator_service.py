@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+import torch
 from google.rpc import error_details_pb2, status_pb2
+from transformers import AutoTokenizer, RagSequenceForGeneration, RagTokenForGeneration
 
 from chassis import checkpoint
 from chassis.config import ConfigError
@@ -236,10 +239,94 @@ async def test_texts_are_counted_without_control_tokens() -> None:
 
 
 @pytest.mark.parametrize(
-    ("engine", "model", "reason"), [("seq2seq", "embedded", "cannot write"), ("extractive", "nowhere", "nowhere")]
+    ("engine", "model", "reason"),
+    [
+        ("seq2seq", "embedded", "cannot write"),
+        ("rag-token", "embedded", "cannot write"),
+        ("extractive", "nowhere", "nowhere"),
+    ],
 )
 async def test_a_model_that_cannot_serve_is_a_refusal_to_start(engine: str, model: str, reason: str) -> None:
     settings = GeneratorConfig(device="cpu", engine=engine, model=model)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=reason):
         async with served(settings):
             pass
+
+
+def scored(asked: pb.GenerateRequest, *scores: float) -> pb.GenerateRequest:
+    asked.passage_scores.extend(scores)
+    return asked
+
+
+@pytest.mark.parametrize("engine", ["rag-sequence", "rag-token"])
+async def test_rag_answers_with_what_each_passage_accounts_for(engine: Any, tmp_path: Path) -> None:
+    seeded.save_rag(tmp_path)
+    settings = GeneratorConfig(device="cpu", engine=engine, model=str(tmp_path))
+    texts = [TEXT, "Ships sail at six.", "A trace follows it: why?"]
+    questions = [f"How many of {number} are scored?" for number in range(8)]
+    requests = [sampled(8, scored(request(one, *texts), 3.5, 2.0, -1.0)) for one in questions]
+    async with served(settings) as generator:
+        alone = [await generator.answer(one) for one in requests]
+        together = await asyncio.gather(*(generator.answer(one) for one in requests))
+    for one, (deltas, finished) in zip([*alone, *together], [*together, *alone], strict=True):
+        assert [delta.text for delta in deltas] == [delta.text for delta in one[0]]
+        assert [one.passage_id for one in finished.passage_weights] == ["p0", "p1", "p2"]
+        assert sum(one.weight for one in finished.passage_weights) == pytest.approx(1, abs=1e-5)
+        assert finished.kind == pb.ANSWER_KIND_GENERATED
+        assert finished.usage.output_tokens <= 8
+    assert len({deltas[0].text for deltas, _ in alone if deltas}) > 1
+    assert max(finished.stats.batch_size for _, finished in together) > 1
+
+
+@pytest.mark.parametrize(
+    ("engine", "stock"),
+    [("rag-sequence", RagSequenceForGeneration), ("rag-token", RagTokenForGeneration)],
+    ids=["sequence", "token"],
+)
+async def test_rag_over_grpc_says_what_transformers_says(engine: Any, stock: Any, tmp_path: Path) -> None:
+    """One passage, so that a question's rows are of equal length: transformers' `rag-sequence` reads padding."""
+    seeded.save_rag(tmp_path, n_docs=1)
+    settings = GeneratorConfig(device="cpu", engine=engine, model=str(tmp_path))
+    async with served(settings) as generator:
+        deltas, finished = await generator.answer(sampled(8, scored(request(), 0.5)))
+    model = stock.from_pretrained(tmp_path).eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "generator_tokenizer")
+    row = tokenizer([f" / {TEXT} // how many candidates are scored?"], return_tensors="pt")
+    assert finished.usage.prompt_tokens == row["input_ids"].shape[1]
+    ids = model.generate(
+        context_input_ids=row["input_ids"],
+        context_attention_mask=row["attention_mask"],
+        doc_scores=torch.tensor([[0.5]]),
+        num_beams=4,
+        max_length=9,
+    )
+    assert "".join(delta.text for delta in deltas) == tokenizer.decode(ids[0], skip_special_tokens=True)
+    assert [(one.passage_id, one.weight) for one in finished.passage_weights] == [("p0", 1.0)]
+
+
+async def test_scores_that_do_not_fit_the_passages_are_named(tmp_path: Path) -> None:
+    seeded.save_rag(tmp_path)
+    settings = GeneratorConfig(device="cpu", engine="rag-token", model=str(tmp_path))
+    async with served(settings) as generator:
+        for asked, field in (
+            (request("How many?", TEXT, TEXT), "passage_scores"),
+            (scored(request("How many?", TEXT, TEXT), 1.0), "passage_scores"),
+            (scored(request("How many?", TEXT, TEXT), 1.0, 2.0, 3.0), "passage_scores"),
+            (scored(request("How many?", TEXT, TEXT), 1.0, math.nan), "passage_scores[1]"),
+            (scored(request("How many?", TEXT, TEXT), math.inf, 1.0), "passage_scores[0]"),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await generator.answer(asked)
+            assert field_of(raised.value) == field
+
+
+async def test_a_rag_caller_who_leaves_before_the_batch_costs_nothing(tmp_path: Path) -> None:
+    seeded.save_rag(tmp_path)
+    settings = GeneratorConfig(device="cpu", engine="rag-sequence", model=str(tmp_path))
+    async with served(settings) as generator:
+        calls = [generator.stub.Generate(sampled(100, scored(request(), 1.0))) for _ in range(2)]
+        await until(lambda: generator.queue.statistics["submitted"] == 2)
+        calls[1].cancel()
+        await until(lambda: generator.queue.statistics["cancelled"] == 1)
+        _, finished = await generator.answer(sampled(2, scored(request(), 1.0)))
+    assert finished.usage.output_tokens <= 2

@@ -25,6 +25,7 @@ from trivium.v1.generator_pb2 import (
     GenerateFinished,
     GenerateRequest,
     GenerateResponse,
+    PassageWeight,
     TextDelta,
     Usage,
 )
@@ -193,6 +194,7 @@ class ScriptedGenerator(ScriptedStage, GeneratorServiceServicer):
             kind=AnswerKind.ANSWER_KIND_GENERATED,
             usage=Usage(prompt_tokens=30, output_tokens=3),
             dropped_passage_ids=["z"],
+            passage_weights=[PassageWeight(passage_id="a", weight=0.75), PassageWeight(passage_id="b", weight=0.25)],
             stats=StageStats(stage="generator", compute_ms=1),
         )
 

@@ -145,6 +145,23 @@ async def test_an_answer_carries_text_sources_and_report(system: System) -> None
     assert not answer.report.degraded
 
 
+async def test_the_generator_is_told_dense_scores_and_its_weights_are_passed_on(system: System) -> None:
+    for candidate, score in zip(system.retriever.response.candidates, (71.5, 70.25, None), strict=True):
+        if score is not None:
+            candidate.scores.dense_score = score
+    answer = await system.gateway.Answer(ASK, timeout=DEADLINE_S)
+    (request,) = system.generations()
+    score_by_passage_id = {"c": 71.5, "a": 70.25, "b": 70.25}  # only BM25 found b: no nearer than the farthest known
+    assert list(request.passage_scores) == [score_by_passage_id[one.passage_id] for one in request.passages]
+    assert [(one.passage_id, one.weight) for one in answer.passage_weights] == [("a", 0.75), ("b", 0.25)]
+
+
+async def test_without_the_dense_leg_no_scores_are_sent(system: System) -> None:
+    await system.gateway.Answer(ASK, timeout=DEADLINE_S)
+    (request,) = system.generations()
+    assert not request.passage_scores
+
+
 async def test_a_stream_is_sources_then_deltas_then_one_finished(system: System) -> None:
     events = await system.stream(ASK_STREAM)
     assert [event.WhichOneof("event") for event in events] == ["sources", *["delta"] * 3, "finished"]

@@ -37,14 +37,16 @@ class Sampling(_message.Message):
     def __init__(self, max_output_tokens: _Optional[int] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("question", "passages", "sampling")
+    __slots__ = ("question", "passages", "sampling", "passage_scores")
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     PASSAGES_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
+    PASSAGE_SCORES_FIELD_NUMBER: _ClassVar[int]
     question: str
     passages: _containers.RepeatedCompositeFieldContainer[_passage_pb2.Passage]
     sampling: Sampling
-    def __init__(self, question: _Optional[str] = ..., passages: _Optional[_Iterable[_Union[_passage_pb2.Passage, _Mapping]]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ...) -> None: ...
+    passage_scores: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, question: _Optional[str] = ..., passages: _Optional[_Iterable[_Union[_passage_pb2.Passage, _Mapping]]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., passage_scores: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Quote(_message.Message):
     __slots__ = ("passage_id", "text", "range")
@@ -72,19 +74,29 @@ class Usage(_message.Message):
     output_tokens: int
     def __init__(self, prompt_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ...) -> None: ...
 
+class PassageWeight(_message.Message):
+    __slots__ = ("passage_id", "weight")
+    PASSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    passage_id: str
+    weight: float
+    def __init__(self, passage_id: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
+
 class GenerateFinished(_message.Message):
-    __slots__ = ("reason", "kind", "usage", "dropped_passage_ids", "stats")
+    __slots__ = ("reason", "kind", "usage", "dropped_passage_ids", "stats", "passage_weights")
     REASON_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     DROPPED_PASSAGE_IDS_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
+    PASSAGE_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     reason: FinishReason
     kind: AnswerKind
     usage: Usage
     dropped_passage_ids: _containers.RepeatedScalarFieldContainer[str]
     stats: _passage_pb2.StageStats
-    def __init__(self, reason: _Optional[_Union[FinishReason, str]] = ..., kind: _Optional[_Union[AnswerKind, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., dropped_passage_ids: _Optional[_Iterable[str]] = ..., stats: _Optional[_Union[_passage_pb2.StageStats, _Mapping]] = ...) -> None: ...
+    passage_weights: _containers.RepeatedCompositeFieldContainer[PassageWeight]
+    def __init__(self, reason: _Optional[_Union[FinishReason, str]] = ..., kind: _Optional[_Union[AnswerKind, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., dropped_passage_ids: _Optional[_Iterable[str]] = ..., stats: _Optional[_Union[_passage_pb2.StageStats, _Mapping]] = ..., passage_weights: _Optional[_Iterable[_Union[PassageWeight, _Mapping]]] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("delta", "finished")

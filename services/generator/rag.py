@@ -1,0 +1,279 @@
+"""RAG models: answers that are likely over all passages together. Imports torch.
+
+The modules, the search and RAG-token's marginalisation are transformers'. RAG-sequence is asked here for the whole
+batch at once where transformers goes question by question, and encodes every passage once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from transformers import RagSequenceForGeneration, RagTokenForGeneration
+
+from chassis import pretrained
+from chassis.config import ConfigError
+from services.generator import marginal, rag_prompt
+from services.generator.engine import AnswerKind, Finish, Passage, Sampling, Step
+from services.generator.rag_prompt import RagPrompt, RowForm
+from services.generator.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question with its passages, and how it is to be answered."""
+
+    prompt: RagPrompt
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer."""
+
+    text: str
+    num_tokens: int
+    finish: Finish
+    weight_by_passage_id: dict[str, float]
+    """p(passage | question, answer). The sum is one."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Questions that are computed together."""
+
+    questions: Sequence[Asked]
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(one.prompt.num_tokens for one in self.questions)
+
+    @property
+    def num_padded_tokens(self) -> int:
+        rows = [row for one in self.questions for row in one.prompt.rows]
+        return len(rows) * max(map(len, rows))
+
+
+class Rag(ABC):
+    """What the two have in common. An engine, and a model in the batcher's sense."""
+
+    kind: AnswerKind = "generated"
+    pads = True
+    _load_as: Any
+    """transformers' class."""
+
+    def __init__(
+        self,
+        path: Path,
+        device: str,
+        max_prompt_tokens: int,
+        max_output_tokens: int,
+        num_beams: int = 4,
+        max_batch_tokens: int = 8_192,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        model: Any = pretrained.load_model(self._load_as, path, device, dtype)
+        model.rag.question_encoder = torch.nn.Module()  # the retriever's; not for this process's memory
+        self._model = model.to(dtype)  # of a model of models `from_pretrained` leaves the parts as they were saved
+        self._config = model.config
+        if self._config.label_smoothing:
+            raise ConfigError(f"the model at {path} smooths labels: answers ranked by that are not offered")
+        self._generator = model.rag.generator
+        self._asking = pretrained.load_tokenizer(path / "question_encoder_tokenizer", self._config.question_encoder)
+        self._tokenizer = pretrained.load_tokenizer(path / "generator_tokenizer", self._config.generator)
+        self._vocabulary = Vocabulary(self._tokenizer)
+        self._num_beams = num_beams
+        self._max_states = max_batch_tokens * num_beams
+        self._pad: int = self._config.generator.pad_token_id
+        num_positions = getattr(self._config.generator, "max_position_embeddings", None) or math.inf
+        self._form = _form(self._config, num_positions)
+        self.max_prompt_tokens = max_prompt_tokens
+        self.max_output_tokens = int(min(max_output_tokens, num_positions - 1))
+
+    @abstractmethod
+    def _answers(self, questions: Sequence[Asked], max_tokens: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """For each question, all with as many passages: the answer's ids, start token first; the passages' weights."""
+
+    # The engine
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(ids) for ids in self._vocabulary.encode(texts)]
+
+    def fit(self, question: str, passages: Sequence[Passage]) -> RagPrompt:
+        return rag_prompt.fit(self._asked(question), passages, self._form, self._vocabulary, self.max_prompt_tokens)
+
+    def generate(self, prompt: RagPrompt, sampling: Sampling) -> Generator[Step, None, None]:
+        """One question alone, in one step."""
+        (answer,) = self.run(self.prepare([Asked(prompt, sampling)]))
+        yield Step(answer.text, num_tokens=answer.num_tokens, finish=answer.finish)
+
+    # The batcher's model
+
+    def cost(self, item: Asked) -> int:
+        return item.prompt.num_padded_tokens
+
+    def prepare(self, items: Sequence[Asked]) -> Batch:
+        return Batch(items)
+
+    @torch.inference_mode()
+    def run(self, batch: Batch) -> list[Answer]:
+        answers: dict[int, Answer] = {}
+        places = sorted(range(len(batch.questions)), key=lambda place: self._shape(batch.questions[place]))
+        for (_, max_tokens), group in itertools.groupby(places, key=lambda place: self._shape(batch.questions[place])):
+            alike = list(group)
+            found = self._answers([batch.questions[place] for place in alike], max_tokens)
+            for place, (token_ids, weights) in zip(alike, found, strict=True):
+                answers[place] = self._answer(batch.questions[place].prompt, token_ids, weights, max_tokens)
+        return [answers[place] for place in range(len(batch.questions))]
+
+    def _shape(self, question: Asked) -> tuple[int, int]:
+        """What must be equal for questions to be computed at once: passages, and tokens at most."""
+        return len(question.prompt.rows), min(question.sampling.max_output_tokens, self.max_output_tokens)
+
+    def _asked(self, question: str) -> str:
+        """The question as its encoder's tokenizer writes it back: so RAG models read it (`RagRetriever.__call__`)."""
+        ids = self._asking(question, verbose=False)["input_ids"]
+        text: str = self._asking.decode(ids, skip_special_tokens=True)
+        return text
+
+    def _inputs(self, questions: Sequence[Asked]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Token ids and mask, (Q x D, S), int64, and scores, (Q, D), on the device."""
+        rows = [torch.tensor(row) for one in questions for row in one.prompt.rows]
+        token_ids = pad_sequence(rows, batch_first=True, padding_value=self._pad)
+        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        scores = torch.tensor([one.prompt.scores for one in questions], dtype=self._model.dtype)
+        device = self._model.device
+        return token_ids.to(device), mask.to(device), scores.to(device)
+
+    def _search(self, config: Any, max_tokens: int) -> dict[str, Any]:
+        """Options of `generate`. All others are the checkpoint's."""
+        config.max_new_tokens = config.min_new_tokens = None
+        return {
+            "num_beams": self._num_beams,
+            "do_sample": False,
+            "max_length": 1 + max_tokens,
+            "min_length": min(config.min_length or 0, 1 + max_tokens),
+        }
+
+    def _trimmed(self, token_ids: Sequence[int]) -> tuple[int, ...]:
+        """Without the padding behind."""
+        ids = list(token_ids)
+        while len(ids) > 2 and ids[-1] == self._pad:
+            ids.pop()
+        return tuple(ids)
+
+    def _padded(self, answers: Sequence[Sequence[int]]) -> torch.Tensor:
+        rows = [torch.tensor(one) for one in answers]
+        return pad_sequence(rows, batch_first=True, padding_value=self._pad).to(self._model.device)
+
+    def _answer(self, prompt: RagPrompt, token_ids: torch.Tensor, weights: torch.Tensor, max_tokens: int) -> Answer:
+        ids = token_ids.tolist()[1:]
+        ends = self._generator.generation_config
+        is_cut = len(ids) == max_tokens and (
+            ends.forced_eos_token_id is not None or ids[-1] not in np.atleast_1d(ends.eos_token_id)
+        )
+        return Answer(
+            text=self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False),
+            num_tokens=len(ids),
+            finish="length" if is_cut else "stop",
+            weight_by_passage_id=dict(zip(prompt.passage_ids, weights.tolist(), strict=True)),
+        )
+
+
+class RagSequence(Rag):
+    """One passage explains the whole answer: each proposes its beams, and all are ranked over all passages
+    ("thorough decoding", Lewis et al. 2020, section 2.5)."""
+
+    _load_as = RagSequenceForGeneration
+
+    def _answers(self, questions: Sequence[Asked], max_tokens: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        token_ids, mask, scores = self._inputs(questions)
+        passages = marginal.read(self._generator, token_ids, mask)
+        proposed = self._generator.generate(
+            token_ids,
+            attention_mask=mask,
+            encoder_outputs=passages.outputs(),
+            num_return_sequences=self._num_beams,
+            **self._search(self._generator.generation_config, max_tokens),
+        )
+        num_passages = scores.shape[1]
+        per_question = proposed.view(len(questions), num_passages * self._num_beams, -1).tolist()
+        distinct = [list(dict.fromkeys(map(self._trimmed, answers))) for answers in per_question]
+        return self._best(passages, distinct, scores)
+
+    def _best(
+        self, passages: marginal.Read, answers: Sequence[Sequence[tuple[int, ...]]], scores: torch.Tensor
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Of each question's answers the likeliest, and its passages' posterior."""
+        num_passages = scores.shape[1]
+        first = [0, *itertools.accumulate(map(len, answers))]
+        pairs = [
+            (question * num_passages + passage, first[question] + answer)
+            for question, some in enumerate(answers)
+            for answer in range(len(some))
+            for passage in range(num_passages)
+        ]
+        table = self._padded([one for some in answers for one in some])
+        token_scores = marginal.token_log_likelihoods(
+            self._generator, passages, table, pairs, self._pad, self._max_states
+        ).view(len(table), num_passages, -1)
+        bos = self._config.bos_token_id or getattr(self._config.generator, "bos_token_id", None)  # T5 has none
+        best = []
+        for question, some in enumerate(answers):
+            own = slice(first[question], first[question + 1])
+            ranked, posterior = marginal.sequence_scores(
+                token_scores[own], scores[question], table[own], self._pad, bos
+            )
+            chosen = int(ranked.argmax())
+            best.append((torch.tensor(some[chosen]), posterior[chosen]))
+        return best
+
+
+class RagToken(Rag):
+    """Every token is chosen by what all passages together make likely (Lewis et al. 2020, section 2.1)."""
+
+    _load_as = RagTokenForGeneration
+
+    def _answers(self, questions: Sequence[Asked], max_tokens: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        token_ids, mask, scores = self._inputs(questions)
+        num_passages = scores.shape[1]
+        found = self._model.generate(
+            context_input_ids=token_ids,
+            context_attention_mask=mask,
+            doc_scores=scores,
+            n_docs=num_passages,
+            **self._search(self._model.generation_config, max_tokens),
+        )
+        answers = [self._trimmed(ids) for ids in found.tolist()]
+        table = self._padded(answers)
+        pairs = [
+            (question * num_passages + n, question) for question in range(len(answers)) for n in range(num_passages)
+        ]
+        passages = marginal.read(self._generator, token_ids, mask)
+        token_scores = marginal.token_log_likelihoods(
+            self._generator, passages, table, pairs, self._pad, self._max_states
+        ).view(len(answers), num_passages, -1)
+        is_text = ~torch.isin(table[:, 1:], torch.tensor(self._tokenizer.all_special_ids, device=table.device))
+        return [
+            (torch.tensor(ids), marginal.token_posterior(token_scores[n], scores[n], is_text[n]))
+            for n, ids in enumerate(answers)
+        ]
+
+
+def _form(config: Any, num_positions: float) -> RowForm:
+    prefix = getattr(config.generator, "prefix", None)  # the one that transformers' retriever is told
+    return RowForm(
+        title_sep=config.title_sep,
+        doc_sep=config.doc_sep,
+        prefix=config.prefix or "" if prefix is None else prefix,
+        max_row_tokens=int(min(config.max_combined_length, num_positions)),
+        max_passages=config.n_docs,
+    )
