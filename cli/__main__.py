@@ -14,18 +14,27 @@ from cli.options import (
     EfSearch,
     Filter,
     Gateway,
+    IdField,
     Indexer,
     Json,
+    Language,
+    MetadataFields,
     NumCandidates,
     NumProbed,
+    Prune,
+    TextFields,
     Timeout,
+    TitleField,
     TopK,
+    UriField,
+    Wait,
     console_for,
     failures_shown,
     read_filter,
 )
 
 if TYPE_CHECKING:
+    from cli.reading.read import ReadOptions
     from trivium.v1 import gateway_pb2
 
 app = typer.Typer(
@@ -96,27 +105,14 @@ def ingest(
     ],
     collection: Collection = "default",
     indexer: Indexer = "127.0.0.1:7002",
-    language: Annotated[str | None, typer.Option(help="ISO 639-1 language of a new collection. [default: en]")] = None,
-    wait: Annotated[
-        float, typer.Option(help="Seconds to wait for an indexer that does not serve yet.", min=0, max=86_400)
-    ] = 0.0,
-    id_field: Annotated[str, typer.Option(help="CSV, JSON Lines: the field whose value is the document id.")] = "",
-    title_field: Annotated[str, typer.Option(help="CSV, JSON Lines: the field with the title.")] = "",
-    text_field: Annotated[
-        list[str] | None, typer.Option(help="CSV, JSON Lines: a field with text; may be repeated, then a section each.")
-    ] = None,
-    uri_field: Annotated[str, typer.Option(help="CSV, JSON Lines: the field with the address to open.")] = "",
-    metadata: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME:TYPE",
-            help="CSV, JSON Lines: a field that filters may name; may be repeated. A new collection declares them. "
-            "Types: string, strings (a list, or separated by ;), integer, number, boolean, time (ISO 8601).",
-        ),
-    ] = None,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Delete every document of the collection that was not read.")
-    ] = False,
+    language: Language = None,
+    wait: Wait = 0.0,
+    id_field: IdField = "",
+    title_field: TitleField = "",
+    text_field: TextFields = None,
+    uri_field: UriField = "",
+    metadata: MetadataFields = None,
+    prune: Prune = False,
     json: Json = False,
 ) -> None:
     """Store documents and publish them.
@@ -126,17 +122,10 @@ def ingest(
     --prune deletes nothing.
     """
     from cli.ingest import ingest
-    from cli.reading.read import ReadOptions
     from cli.upload import Upload
 
     fields = _metadata_fields(metadata or [])
-    options = ReadOptions(
-        id_field=id_field,
-        title_field=title_field,
-        text_fields=tuple(text_field or ()),
-        uri_field=uri_field,
-        metadata_fields=fields,
-    )
+    options = _read_options(id_field, title_field, text_field, uri_field, fields)
     with failures_shown(json):
         target = Upload(indexer, collection, language, wait, prune, fields)
         raise typer.Exit(0 if ingest(target, paths, options, json) else 1)
@@ -154,23 +143,14 @@ def build(
         Path, typer.Option(help="Where documents and vectors lie meanwhile. With the same one, a build goes on.")
     ] = Path("trivium-build"),
     indexer: Indexer = "127.0.0.1:7002",
-    language: Annotated[str | None, typer.Option(help="ISO 639-1 language of a new collection. [default: en]")] = None,
-    wait: Annotated[
-        float, typer.Option(help="Seconds to wait for an indexer that does not serve yet.", min=0, max=86_400)
-    ] = 0.0,
-    id_field: Annotated[str, typer.Option(help="CSV, JSON Lines: the field whose value is the document id.")] = "",
-    title_field: Annotated[str, typer.Option(help="CSV, JSON Lines: the field with the title.")] = "",
-    text_field: Annotated[
-        list[str] | None, typer.Option(help="CSV, JSON Lines: a field with text; may be repeated, then a section each.")
-    ] = None,
-    uri_field: Annotated[str, typer.Option(help="CSV, JSON Lines: the field with the address to open.")] = "",
-    metadata: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME:TYPE", help="CSV, JSON Lines: a field that filters may name, as for `ingest`."),
-    ] = None,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Delete every document of the collection that was not read.")
-    ] = False,
+    language: Language = None,
+    wait: Wait = 0.0,
+    id_field: IdField = "",
+    title_field: TitleField = "",
+    text_field: TextFields = None,
+    uri_field: UriField = "",
+    metadata: MetadataFields = None,
+    prune: Prune = False,
     json: Json = False,
 ) -> None:
     """Store and publish a large corpus: what `ingest` does, encoded by processes of their own under torchrun.
@@ -180,17 +160,10 @@ def build(
     """
     from cli.bulk.build import BuildOptions, build
     from cli.bulk.torchrun import default_threads
-    from cli.reading.read import ReadOptions
     from cli.upload import Upload
 
     fields = _metadata_fields(metadata or [])
-    options = ReadOptions(
-        id_field=id_field,
-        title_field=title_field,
-        text_fields=tuple(text_field or ()),
-        uri_field=uri_field,
-        metadata_fields=fields,
-    )
+    options = _read_options(id_field, title_field, text_field, uri_field, fields)
     how = BuildOptions(work_dir, processes, threads or default_threads(processes))
     with failures_shown(json):
         target = Upload(indexer, collection, language, wait, prune, fields)
@@ -420,6 +393,20 @@ def _search_options(
         filter=read_filter(filter),
         nprobe=nprobe,
         ef_search=ef_search,
+    )
+
+
+def _read_options(
+    id_field: str, title_field: str, text_fields: list[str] | None, uri_field: str, metadata_fields: dict[str, str]
+) -> ReadOptions:
+    from cli.reading.read import ReadOptions
+
+    return ReadOptions(
+        id_field=id_field,
+        title_field=title_field,
+        text_fields=tuple(text_fields or ()),
+        uri_field=uri_field,
+        metadata_fields=metadata_fields,
     )
 
 

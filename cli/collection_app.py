@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import Filter, Indexer, Json, console_for, failures_shown, read_filter
+from cli.options import Filter, Indexer, Json, Language, console_for, failures_shown, read_filter
 
 app = typer.Typer(
     help="Collections and their versions: create, look, publish, roll back, delete.", no_args_is_help=True
@@ -57,7 +57,7 @@ def import_index(
     title_field: Annotated[str, typer.Option(help="The title that was encoded with the text.")] = "",
     text_field: Annotated[str, typer.Option(help="The text that was encoded.")] = "",
     uri_field: Annotated[str, typer.Option(help="The address to open.")] = "",
-    language: Annotated[str | None, typer.Option(help="ISO 639-1 language of a new collection. [default: en]")] = None,
+    language: Language = None,
     work_dir: Annotated[Path | None, typer.Option(help="Where the vectors lie meanwhile. [default: as TMPDIR]")] = None,
     indexer: Indexer = ADDRESS,
     json: Json = False,

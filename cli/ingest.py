@@ -46,14 +46,19 @@ def show(summary: Summary, console: Console) -> None:
         reason = "a file could not be read" if summary.is_any_unread else "nothing was read"
         console.print(f"[yellow]{summary.num_unpruned:,} documents were not pruned[/]: {reason}", highlight=False)
     if summary.index_version:
-        console.print(
-            f"collection [bold]{summary.collection}[/] is published as version {summary.index_version}: "
-            f"{summary.num_published_documents:,} documents, {summary.num_published_passages:,} passages",
-            soft_wrap=True,
-            highlight=False,
-        )
+        show_published(summary, console)
     else:
         console.print("nothing was stored, so nothing was published")
+
+
+def show_published(summary: Summary, console: Console) -> None:
+    """Print which version holds how much."""
+    console.print(
+        f"collection [bold]{summary.collection}[/] is published as version {summary.index_version}: "
+        f"{summary.num_published_documents:,} documents, {summary.num_published_passages:,} passages",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def _table(summary: Summary) -> Table:

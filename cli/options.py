@@ -23,6 +23,23 @@ NumCandidates = Annotated[
 ]
 NumProbed = Annotated[int | None, typer.Option("--nprobe", help="How many lists of an IVF index are searched.", min=1)]
 EfSearch = Annotated[int | None, typer.Option(help="How far the walk over an HNSW index looks.", min=1)]
+Language = Annotated[str | None, typer.Option(help="ISO 639-1 language of a new collection. [default: en]")]
+Wait = Annotated[float, typer.Option(help="Seconds to wait for an indexer that does not serve yet.", min=0, max=86_400)]
+IdField = Annotated[str, typer.Option(help="CSV, JSON Lines: the field whose value is the document id.")]
+TitleField = Annotated[str, typer.Option(help="CSV, JSON Lines: the field with the title.")]
+TextFields = Annotated[
+    list[str] | None, typer.Option(help="CSV, JSON Lines: a field with text; may be repeated, then a section each.")
+]
+UriField = Annotated[str, typer.Option(help="CSV, JSON Lines: the field with the address to open.")]
+MetadataFields = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME:TYPE",
+        help="CSV, JSON Lines: a field that filters may name; may be repeated. A new collection declares them. "
+        "Types: string, strings (a list, or separated by ;), integer, number, boolean, time (ISO 8601).",
+    ),
+]
+Prune = Annotated[bool, typer.Option("--prune", help="Delete every document of the collection that was not read.")]
 Timeout = Annotated[float, typer.Option(help="Seconds the whole question may take.", min=0.001)]
 Filter = Annotated[
     str,

@@ -19,6 +19,7 @@ from cli.bulk.passages import Fields, Row, by_document, read_rows
 from cli.bulk.progress import Stages, stages_shown
 from cli.collection import TIMEOUT_S
 from cli.connection import calling, open_channel
+from cli.ingest import show_published
 from cli.reading.limits import MAX_MESSAGE_BYTES, MAX_SECTIONS
 from cli.summary import Summary
 from cli.upload import Upload, ensure_collection, publish
@@ -228,9 +229,4 @@ def _show(imported: Imported, console: Console) -> None:
         line = f"[yellow]{imported.num_long_passages:,} passages are longer than the encoder reads[/]"
         console.print(f"{line}: vectors know only their beginning", highlight=False, soft_wrap=True)
     if summary.index_version:
-        console.print(
-            f"collection [bold]{summary.collection}[/] is published as version {summary.index_version}: "
-            f"{summary.num_published_documents:,} documents, {summary.num_published_passages:,} passages",
-            soft_wrap=True,
-            highlight=False,
-        )
+        show_published(summary, console)
