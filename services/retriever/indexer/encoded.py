@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.retriever.indexer.intake import Rejected, require_valid
-from services.retriever.indexer.splitter import Document
+from services.retriever.indexer.splitter import Document, Span, passages_of
 from services.retriever.metadata import Fields
-from services.retriever.passage import Passage, numbered_id
+from services.retriever.passage import Passage
 
 Vectors = NDArray[np.float32]
 
@@ -66,24 +66,9 @@ def require_valid_encoded(document: Document, brought: Brought, dimension: int, 
     return vectors
 
 
-def passages_of(document: Document) -> list[Passage]:
-    """Its sections, each as a passage."""
-    metadata = {name: value for name, value in document.metadata.items() if value is not None}
-    return [
-        Passage(
-            passage_id=numbered_id(document.document_id, number),
-            document_id=document.document_id,
-            title=document.title,
-            heading_path=section.heading_path,
-            text=section.text,
-            uri=section.uri or document.uri,
-            page=section.page,
-            start=section.start,
-            end=section.end,
-            metadata=metadata,
-        )
-        for number, section in enumerate(document.sections)
-    ]
+def sections_as_passages(document: Document) -> list[Passage]:
+    """Its sections, each as a passage. The document has been checked."""
+    return passages_of(document, ((section, Span(0, len(section.text))) for section in document.sections))
 
 
 def rows_to_encode(document: Document, brought: Brought) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -69,6 +69,26 @@ class Span(NamedTuple):
         return Span(self.start, last.end)
 
 
+def passages_of(document: Document, cut: Iterable[tuple[Section, Span]]) -> list[Passage]:
+    """The passages that these spans of its sections are, in their order. A span counts from its section's begin."""
+    metadata = {name: value for name, value in document.metadata.items() if value is not None}
+    return [
+        Passage(
+            passage_id=numbered_id(document.document_id, number),
+            document_id=document.document_id,
+            title=document.title,
+            heading_path=section.heading_path,
+            text=section.text[span.start : span.end],
+            uri=section.uri or document.uri,
+            page=section.page,
+            start=section.start + span.start,
+            end=section.start + span.end,
+            metadata=metadata,
+        )
+        for number, (section, span) in enumerate(cut)
+    ]
+
+
 class Splitter:
     """Makes passages of at most `max_tokens`, their title and headings included.
 
@@ -86,23 +106,10 @@ class Splitter:
 
     def split(self, document: Document) -> list[Passage]:
         """The document's passages, in reading order. Every character that is not white space is in one. Blocks."""
-        metadata = {name: value for name, value in document.metadata.items() if value is not None}
-        cut = ((section, span) for section in document.sections for span in self._spans(document.title, section))
-        return [
-            Passage(
-                passage_id=numbered_id(document.document_id, number),
-                document_id=document.document_id,
-                title=document.title,
-                heading_path=section.heading_path,
-                text=section.text[span.start : span.end],
-                uri=section.uri or document.uri,
-                page=section.page,
-                start=section.start + span.start,
-                end=section.start + span.end,
-                metadata=metadata,
-            )
-            for number, (section, span) in enumerate(cut)
-        ]
+        return passages_of(
+            document,
+            ((section, span) for section in document.sections for span in self._spans(document.title, section)),
+        )
 
     def _spans(self, title: str, section: Section) -> Iterator[Span]:
         heading_tokens = len(self._token_ends(heading_line(title, section.heading_path)))

@@ -19,10 +19,10 @@ from services.retriever.indexer.concurrency import Allowance
 from services.retriever.indexer.encoded import (
     Brought,
     Vectors,
-    passages_of,
     require_like,
     require_valid_encoded,
     rows_to_encode,
+    sections_as_passages,
 )
 from services.retriever.indexer.splitter import Document, Splitter
 from services.retriever.indexer.writer import CollectionWriter
@@ -99,7 +99,7 @@ class Store:
         """
         writer.require_open()
         vectors = require_valid_encoded(document, brought, self._dimension, writer.settings.fields)
-        passages = passages_of(document)
+        passages = sections_as_passages(document)
         if rows := rows_to_encode(document, brought):
             require_like(rows, vectors[rows], await self._encode([passages[row] for row in rows]))
         num_long = 0 if brought.made_by else await self._splitting.run(self._num_long, passages)
