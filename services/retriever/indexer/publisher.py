@@ -21,6 +21,7 @@ from services.retriever.columns import Columns, ColumnsBuilder
 from services.retriever.dense import DenseIndex, Vectors
 from services.retriever.fingerprint import Fingerprint, joined, makers
 from services.retriever.index_kind import TooFewPassages
+from services.retriever.indexer import versions
 from services.retriever.indexer.log import Log
 from services.retriever.manifest import CorruptVersion, Manifest, UnreadableIndex
 from services.retriever.passage import Passage
@@ -163,17 +164,14 @@ def _write_dense(
 
 def _published_index(collection: Collection, settings: Settings, recipe: Recipe) -> DenseIndex | None:
     """The published version's, of this kind and of vectors like these; None when there is none."""
+    described = versions.published_manifest(collection)
+    if described is None or described.kind != settings.kind or described.encoder != recipe.encoder:
+        return None
+    directory = collection.version_path(described.index_version)
     try:
-        pointer = collection.pointer()
-        if pointer is None:
-            return None
-        directory = collection.version_path(pointer.index_version)
-        described = manifest.read(directory, pointer.manifest_sha256)
-        if described.kind != settings.kind or described.encoder != recipe.encoder:
-            return None
         manifest.verify(directory, described)
         return DenseIndex.read(directory / DENSE_FILE, described.dimension, described.num_passages, described.kind)
-    except (CorruptPointer, CorruptVersion, UnreadableIndex):
+    except (CorruptVersion, UnreadableIndex):
         return None
 
 

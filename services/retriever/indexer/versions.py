@@ -64,6 +64,17 @@ def delete(collection: Collection, index_version: int) -> None:
     durable.remove(directory)
 
 
+def published_manifest(collection: Collection) -> Manifest | None:
+    """The published version's manifest; None when there is none, or it is not what was published. Blocks."""
+    try:
+        pointer = collection.pointer()
+        return (
+            manifest.read(collection.version_path(pointer.index_version), pointer.manifest_sha256) if pointer else None
+        )
+    except (CorruptPointer, CorruptVersion):
+        return None
+
+
 def retire(collection: Collection, retention: Retention) -> None:
     """Delete what is neither published nor to be kept. What cannot be deleted stays until the next time. Blocks."""
     now = datetime.now(UTC)

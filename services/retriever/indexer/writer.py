@@ -13,7 +13,7 @@ import numpy as np
 
 from chassis.executor import SingleThread
 from services.retriever import durable, fingerprint, manifest
-from services.retriever.collection import Collection, CorruptPointer
+from services.retriever.collection import Collection
 from services.retriever.columns import Columns
 from services.retriever.dense import Vectors
 from services.retriever.filter import Filter, select
@@ -82,7 +82,7 @@ class CollectionWriter:
         self.made_by, self.encoded_by = fingerprint.makers(recipe.encoder, recipe.splitter)
         self.turns = Turns()
         """Of documents, by id."""
-        self.published = _published(collection)
+        self.published = versions.published_manifest(collection)
         self._recipe = recipe
         self._retention = retention
         self._log_thread = log_thread
@@ -420,7 +420,7 @@ class CollectionWriter:
         if not log_end:
             raise NothingStored
         self._require_made_here(stored)
-        published = _published(self.collection)  # as it is on disk now, not as it was
+        published = versions.published_manifest(self.collection)  # as it is on disk now, not as it was
         if published and self._is_as_would_be(published, log_end) and _is_whole(self.collection, published):
             return published
         locations = [stored[document_id].location for document_id in sorted(stored)]
@@ -452,14 +452,3 @@ def _is_whole(collection: Collection, published: Manifest) -> bool:
     except CorruptVersion:
         return False
     return True
-
-
-def _published(collection: Collection) -> Manifest | None:
-    """The published version's manifest; None when there is none, or it is not what was published."""
-    try:
-        pointer = collection.pointer()
-        return (
-            manifest.read(collection.version_path(pointer.index_version), pointer.manifest_sha256) if pointer else None
-        )
-    except (CorruptPointer, CorruptVersion):
-        return None
