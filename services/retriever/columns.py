@@ -65,8 +65,9 @@ class Dictionary:
     ends: NDArray[np.int64]
 
     @classmethod
-    def of(cls, strings: Iterable[str]) -> Dictionary:
-        encoded = sorted(text.encode() for text in set(strings))
+    def of(cls, strings: Sequence[str]) -> Dictionary:
+        """Of strings in that order, each once."""
+        encoded = [text.encode() for text in strings]
         ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
         return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), ends)
 
@@ -200,9 +201,9 @@ def _column(field_type: FieldType, rows: Sequence[int], values: Sequence[Any]) -
     found, dtype = np.array(rows, dtype="<i4"), DTYPE_BY_TYPE[field_type]
     if field_type.compared_with is not FieldType.STRING:
         return Column(found, np.array([ordinal(value) for value in values], dtype=dtype))
-    dictionary = Dictionary.of(values)
-    code_by_text = {text: code for code, text in enumerate(sorted(set(values), key=str.encode))}
-    return Column(found, np.array([code_by_text[text] for text in values], dtype=dtype), dictionary)
+    strings = sorted(set(values), key=str.encode)
+    code_by_string = {string: code for code, string in enumerate(strings)}
+    return Column(found, np.array([code_by_string[value] for value in values], dtype=dtype), Dictionary.of(strings))
 
 
 def _arrays(column: Column) -> dict[str, NDArray[Any]]:
