@@ -110,11 +110,13 @@ def _model(family: str, width: int) -> Any:
 
 def _in_flight(model: Any, requests: Sequence[Request]) -> tuple[int, int]:
     """Steps and tokens."""
+    from services.generator.encoder_decoder import EncoderDecoder
     from services.generator.engine import Sampling, Step
     from services.generator.positions import positions_of
     from services.generator.prompt import TokenPrompt
     from services.generator.room import Room, Size
-    from services.generator.row_flight import Opening, RowFlight
+    from services.generator.row import Opening
+    from services.generator.row_flight import RowFlight
     from services.generator.rules import rules
 
     def begin(prompt: TokenPrompt, sampling: Sampling) -> Opening:
@@ -123,7 +125,7 @@ def _in_flight(model: Any, requests: Sequence[Request]) -> tuple[int, int]:
 
     positions = positions_of(model)
     assert positions is not None
-    flight, room = RowFlight(model, positions, begin), Room(MAX_ROWS, 16_384, 2_048)
+    flight, room = RowFlight(EncoderDecoder(model, positions), begin), Room(MAX_ROWS, 16_384, 2_048)
     waiting = [
         (TokenPrompt(len(token_ids), len(token_ids), 0, (), tuple(token_ids)), Sampling(length))
         for token_ids, length in reversed(requests)
@@ -149,7 +151,7 @@ def _in_flight(model: Any, requests: Sequence[Request]) -> tuple[int, int]:
 class _Silent:
     """Writes no text: decoding tokens is no part of what is compared."""
 
-    def write(self, token_id: int, is_last: bool) -> Any:
+    def write(self, token_id: int, is_last: bool, logprobs: Any = None) -> Any:
         from services.generator.engine import Step
 
         return Step(num_tokens=1, finish="length" if is_last else None)

@@ -42,6 +42,25 @@ class Sampling:
     """How the answer is to be written."""
 
     max_output_tokens: int
+    min_output_tokens: int | None = None
+    """Until there are so many, neither the model nor a stop string ends the answer. None: the checkpoint's."""
+    temperature: float = 0.0
+    """0 takes the likeliest token; more draws by chance."""
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    """Which tokens are drawn from. None: all."""
+    seed: int | None = None
+    """Of the draw. None: another one each time."""
+    repetition_penalty: float | None = None
+    no_repeat_ngram_size: int | None = None
+    """None: the checkpoint's."""
+    stop: tuple[str, ...] = ()
+    """Strings that end the answer and are no part of it."""
+    num_beams: int = 1
+    """More than one: beam search, whose text comes in one piece."""
+    num_top_logprobs: int | None = None
+    """How many of the likeliest tokens are told beside each. None: no log-probabilities at all."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +77,33 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Logprobs:
+    """Log-probabilities of the tokens at one place, natural logarithms, by the model's scores before any rule."""
+
+    chosen: float
+    top: tuple[tuple[int, float], ...]
+    """Ids of the likeliest tokens and theirs, likeliest first."""
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A token and how likely it was."""
+
+    token_id: int
+    token: str
+    """As the vocabulary spells it."""
+    logprob: float
+
+
+@dataclass(frozen=True)
+class WrittenToken:
+    """A token of the answer, and the likeliest ones at its place."""
+
+    chosen: TokenLogprob
+    top: tuple[TokenLogprob, ...]
+
+
+@dataclass(frozen=True)
 class Step:
     """What one step of the model brought. A step may bring no text."""
 
@@ -67,6 +113,8 @@ class Step:
     """Output tokens of this step."""
     finish: Finish | None = None
     """Why the answer ends here. None while it goes on."""
+    tokens: tuple[WrittenToken, ...] = ()
+    """Those of this step, where log-probabilities are wanted."""
 
 
 PromptT = TypeVar("PromptT", bound=Prompt)

@@ -59,8 +59,8 @@ def gather(parts: Sequence[tuple[Memory, Sequence[int]]]) -> Memory:
     )
     gathered.lengths = [memory.lengths[row] for memory, rows in parts for row in rows]
     rows = [_index(memory, rows) for memory, rows in parts]
-    of_tokens = _Layers(rows, max(gathered.lengths), right_aligned=True)
-    of_prompts = _Layers(rows, max(gathered.prompt_lengths), right_aligned=False)
+    of_tokens = Layers(rows, max(gathered.lengths), right_aligned=True)
+    of_prompts = Layers(rows, max(gathered.prompt_lengths), right_aligned=False)
     gathered.cache = EncoderDecoderCache(
         of_tokens.gather([memory.cache.self_attention_cache for memory in memories]),
         of_prompts.gather([memory.cache.cross_attention_cache for memory in memories]),
@@ -74,7 +74,7 @@ def _index(memory: Memory, rows: Sequence[int]) -> torch.Tensor | slice:
     return torch.tensor(list(rows), device=memory.prompt_mask.device)
 
 
-class _Layers:
+class Layers:
     """Which rows of caches to take, and how many columns of each the result has."""
 
     def __init__(self, rows: Sequence[torch.Tensor | slice], width: int, right_aligned: bool) -> None:

@@ -31,7 +31,8 @@ class Rules:
     """How one answer is written, as the model's own `generate` has it."""
 
     start: torch.Tensor
-    """What the decoder reads first, shape (1, 1), int64, on the model's device."""
+    """What the decoder reads first, shape (1, tokens), int64, on the model's device: one token, or the prompt where
+    there is no encoder to read it."""
     processors: LogitsProcessorList
     """Change scores of shape (1, vocabulary); some have a state of their own."""
     ends: frozenset[int]
@@ -65,13 +66,16 @@ def least_lengths(config: GenerationConfig, max_tokens: int) -> dict[str, int]:
 def rules(model: PreTrainedModel, prompt_ids: Sequence[int], max_tokens: int) -> Rules:
     """Those of an answer of at most `max_tokens`. Nothing is computed. Raises UnknownEnd."""
     token_ids = torch.tensor([prompt_ids], device=model.device)
-    unread = BaseModelOutput(last_hidden_state=torch.zeros(1, len(prompt_ids), 1, device=model.device))
+    read: dict[str, Any] = {}
+    if model.config.is_encoder_decoder:
+        unread = torch.zeros(1, len(prompt_ids), 1, device=model.device)
+        read["encoder_outputs"] = BaseModelOutput(last_hidden_state=unread)
     found: Rules = model.generate(
         token_ids,
         attention_mask=torch.ones_like(token_ids),
-        encoder_outputs=unread,
         max_new_tokens=max_tokens,
         custom_generate=_rules,
+        **read,
         **least_lengths(model.generation_config, max_tokens),
     )
     return found

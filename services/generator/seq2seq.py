@@ -13,10 +13,12 @@ from transformers import AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCach
 
 from chassis import pretrained
 from services.generator import prompt as prompts
+from services.generator.encoder_decoder import EncoderDecoder
 from services.generator.engine import AnswerKind, Passage, Sampling, Step
 from services.generator.positions import positions_of
 from services.generator.prompt import TokenPrompt
-from services.generator.row_flight import Opening, RowFlight
+from services.generator.row import Opening
+from services.generator.row_flight import RowFlight
 from services.generator.rules import UnknownEnd, greedy, least_lengths, rules, unforced_ends
 from services.generator.vocabulary import Vocabulary
 from services.generator.writer import Writer
@@ -72,7 +74,7 @@ class Seq2Seq:
         if positions is None or reason:
             logger.warning("answers are written one at a time", extra={"reason": reason})
             return None
-        return RowFlight(self._model, positions, self._open)
+        return RowFlight(EncoderDecoder(self._model, positions), self._open)
 
     def _open(self, prompt: TokenPrompt, sampling: Sampling) -> Opening:
         max_tokens = self._max_tokens(sampling)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.generator.detokenizer import Detokenizer
-from services.generator.engine import Step
+from services.generator.engine import Logprobs, Step
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -21,7 +21,7 @@ class Writer:
         self._unforced_ends = unforced_ends
         self._num_tokens = 0
 
-    def write(self, token_id: int, is_last: bool) -> Step:
+    def write(self, token_id: int, is_last: bool, logprobs: Logprobs | None = None) -> Step:
         """The step that this token makes."""
         self._num_tokens += 1
         text = self._detokenizer.add(token_id)

@@ -33,10 +33,12 @@ from transformers import (
     UMT5ForConditionalGeneration,
 )
 
-from services.generator.engine import Finish, Sampling, Step
+from services.generator.encoder_decoder import EncoderDecoder
+from services.generator.engine import Finish, Logprobs, Sampling, Step
 from services.generator.positions import positions_of
 from services.generator.prompt import TokenPrompt
-from services.generator.row_flight import Opening, RowFlight
+from services.generator.row import Opening
+from services.generator.row_flight import RowFlight
 from services.generator.rules import greedy, least_lengths, rules
 
 if TYPE_CHECKING:
@@ -124,7 +126,7 @@ class Spelling:
         self._max_tokens = max_tokens
         self._num_tokens = 0
 
-    def write(self, token_id: int, is_last: bool) -> Step:
+    def write(self, token_id: int, is_last: bool, logprobs: Logprobs | None = None) -> Step:
         self._num_tokens += 1
         finish: Finish = "length" if self._num_tokens == self._max_tokens and token_id != END else "stop"
         return Step(f"{token_id} ", num_tokens=1, finish=finish if is_last else None)
@@ -139,7 +141,7 @@ def fly(model: PreTrainedModel) -> RowFlight:
         max_tokens = sampling.max_output_tokens
         return Opening(rules(model, prompt.token_ids, max_tokens), Spelling(max_tokens), max_tokens)
 
-    return RowFlight(model, positions, begin)
+    return RowFlight(EncoderDecoder(model, positions), begin)
 
 
 def alone(model: PreTrainedModel, prompt: TokenPrompt, max_tokens: int) -> str:

@@ -105,7 +105,7 @@ class AnswerRequest(_message.Message):
     def __init__(self, question: _Optional[str] = ..., search: _Optional[_Union[SearchOptions, _Mapping]] = ..., sampling: _Optional[_Union[_generator_pb2.Sampling, _Mapping]] = ..., allow_sources_only: _Optional[bool] = ...) -> None: ...
 
 class AnswerResponse(_message.Message):
-    __slots__ = ("text", "sources", "quotes", "reason", "kind", "usage", "dropped_passage_ids", "report", "passage_weights")
+    __slots__ = ("text", "sources", "quotes", "reason", "kind", "usage", "dropped_passage_ids", "report", "passage_weights", "prompt_template", "cited_passage_ids", "num_removed_citations", "stop", "tokens")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
     QUOTES_FIELD_NUMBER: _ClassVar[int]
@@ -115,6 +115,11 @@ class AnswerResponse(_message.Message):
     DROPPED_PASSAGE_IDS_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
     PASSAGE_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    CITED_PASSAGE_IDS_FIELD_NUMBER: _ClassVar[int]
+    NUM_REMOVED_CITATIONS_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
     text: str
     sources: _containers.RepeatedCompositeFieldContainer[Source]
     quotes: _containers.RepeatedCompositeFieldContainer[_generator_pb2.Quote]
@@ -124,7 +129,12 @@ class AnswerResponse(_message.Message):
     dropped_passage_ids: _containers.RepeatedScalarFieldContainer[str]
     report: Report
     passage_weights: _containers.RepeatedCompositeFieldContainer[_generator_pb2.PassageWeight]
-    def __init__(self, text: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., quotes: _Optional[_Iterable[_Union[_generator_pb2.Quote, _Mapping]]] = ..., reason: _Optional[_Union[_generator_pb2.FinishReason, str]] = ..., kind: _Optional[_Union[_generator_pb2.AnswerKind, str]] = ..., usage: _Optional[_Union[_generator_pb2.Usage, _Mapping]] = ..., dropped_passage_ids: _Optional[_Iterable[str]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., passage_weights: _Optional[_Iterable[_Union[_generator_pb2.PassageWeight, _Mapping]]] = ...) -> None: ...
+    prompt_template: str
+    cited_passage_ids: _containers.RepeatedScalarFieldContainer[str]
+    num_removed_citations: int
+    stop: str
+    tokens: _containers.RepeatedCompositeFieldContainer[_generator_pb2.WrittenToken]
+    def __init__(self, text: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., quotes: _Optional[_Iterable[_Union[_generator_pb2.Quote, _Mapping]]] = ..., reason: _Optional[_Union[_generator_pb2.FinishReason, str]] = ..., kind: _Optional[_Union[_generator_pb2.AnswerKind, str]] = ..., usage: _Optional[_Union[_generator_pb2.Usage, _Mapping]] = ..., dropped_passage_ids: _Optional[_Iterable[str]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., passage_weights: _Optional[_Iterable[_Union[_generator_pb2.PassageWeight, _Mapping]]] = ..., prompt_template: _Optional[str] = ..., cited_passage_ids: _Optional[_Iterable[str]] = ..., num_removed_citations: _Optional[int] = ..., stop: _Optional[str] = ..., tokens: _Optional[_Iterable[_Union[_generator_pb2.WrittenToken, _Mapping]]] = ...) -> None: ...
 
 class AnswerStreamRequest(_message.Message):
     __slots__ = ("question", "search", "sampling", "allow_sources_only")
@@ -145,20 +155,28 @@ class Sources(_message.Message):
     def __init__(self, sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ...) -> None: ...
 
 class AnswerFinished(_message.Message):
-    __slots__ = ("reason", "kind", "usage", "dropped_passage_ids", "report", "passage_weights")
+    __slots__ = ("reason", "kind", "usage", "dropped_passage_ids", "report", "passage_weights", "prompt_template", "cited_passage_ids", "num_removed_citations", "stop")
     REASON_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     DROPPED_PASSAGE_IDS_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
     PASSAGE_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    CITED_PASSAGE_IDS_FIELD_NUMBER: _ClassVar[int]
+    NUM_REMOVED_CITATIONS_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
     reason: _generator_pb2.FinishReason
     kind: _generator_pb2.AnswerKind
     usage: _generator_pb2.Usage
     dropped_passage_ids: _containers.RepeatedScalarFieldContainer[str]
     report: Report
     passage_weights: _containers.RepeatedCompositeFieldContainer[_generator_pb2.PassageWeight]
-    def __init__(self, reason: _Optional[_Union[_generator_pb2.FinishReason, str]] = ..., kind: _Optional[_Union[_generator_pb2.AnswerKind, str]] = ..., usage: _Optional[_Union[_generator_pb2.Usage, _Mapping]] = ..., dropped_passage_ids: _Optional[_Iterable[str]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., passage_weights: _Optional[_Iterable[_Union[_generator_pb2.PassageWeight, _Mapping]]] = ...) -> None: ...
+    prompt_template: str
+    cited_passage_ids: _containers.RepeatedScalarFieldContainer[str]
+    num_removed_citations: int
+    stop: str
+    def __init__(self, reason: _Optional[_Union[_generator_pb2.FinishReason, str]] = ..., kind: _Optional[_Union[_generator_pb2.AnswerKind, str]] = ..., usage: _Optional[_Union[_generator_pb2.Usage, _Mapping]] = ..., dropped_passage_ids: _Optional[_Iterable[str]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., passage_weights: _Optional[_Iterable[_Union[_generator_pb2.PassageWeight, _Mapping]]] = ..., prompt_template: _Optional[str] = ..., cited_passage_ids: _Optional[_Iterable[str]] = ..., num_removed_citations: _Optional[int] = ..., stop: _Optional[str] = ...) -> None: ...
 
 class AnswerStreamResponse(_message.Message):
     __slots__ = ("sources", "delta", "finished")

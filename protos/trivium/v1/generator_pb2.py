@@ -25,37 +25,41 @@ _sym_db = _symbol_database.Default()
 from trivium.v1 import passage_pb2 as trivium_dot_v1_dot_passage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atrivium/v1/generator.proto\x12\ntrivium.v1\x1a\x18trivium/v1/passage.proto\"@\n\x08Sampling\x12\x1e\n\x11max_output_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x42\x14\n\x12_max_output_tokens\"\x8a\x01\n\x0fGenerateRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12%\n\x08passages\x18\x02 \x03(\x0b\x32\x13.trivium.v1.Passage\x12&\n\x08sampling\x18\x03 \x01(\x0b\x32\x14.trivium.v1.Sampling\x12\x16\n\x0epassage_scores\x18\x04 \x03(\x02\"T\n\x05Quote\x12\x12\n\npassage_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12)\n\x05range\x18\x03 \x01(\x0b\x32\x1a.trivium.v1.CharacterRange\"<\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12!\n\x06quotes\x18\x02 \x03(\x0b\x32\x11.trivium.v1.Quote\"5\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x15\n\routput_tokens\x18\x02 \x01(\r\"3\n\rPassageWeight\x12\x12\n\npassage_id\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"\xfc\x01\n\x10GenerateFinished\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.trivium.v1.FinishReason\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.trivium.v1.AnswerKind\x12 \n\x05usage\x18\x03 \x01(\x0b\x32\x11.trivium.v1.Usage\x12\x1b\n\x13\x64ropped_passage_ids\x18\x04 \x03(\t\x12%\n\x05stats\x18\x05 \x01(\x0b\x32\x16.trivium.v1.StageStats\x12\x32\n\x0fpassage_weights\x18\x06 \x03(\x0b\x32\x19.trivium.v1.PassageWeight\"u\n\x10GenerateResponse\x12&\n\x05\x64\x65lta\x18\x01 \x01(\x0b\x32\x15.trivium.v1.TextDeltaH\x00\x12\x30\n\x08\x66inished\x18\x02 \x01(\x0b\x32\x1c.trivium.v1.GenerateFinishedH\x00\x42\x07\n\x05\x65vent\"#\n\x12\x43ountTokensRequest\x12\r\n\x05texts\x18\x01 \x03(\t\"D\n\x13\x43ountTokensResponse\x12\x12\n\nnum_tokens\x18\x01 \x03(\r\x12\x19\n\x11max_prompt_tokens\x18\x02 \x01(\r*\x9c\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1b\n\x17\x46INISH_REASON_ABSTAINED\x10\x03\x12\x1e\n\x1a\x46INISH_REASON_SOURCES_ONLY\x10\x04*`\n\nAnswerKind\x12\x1b\n\x17\x41NSWER_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41NSWER_KIND_EXTRACTIVE\x10\x01\x12\x19\n\x15\x41NSWER_KIND_GENERATED\x10\x02\x32\xab\x01\n\x10GeneratorService\x12G\n\x08Generate\x12\x1b.trivium.v1.GenerateRequest\x1a\x1c.trivium.v1.GenerateResponse0\x01\x12N\n\x0b\x43ountTokens\x12\x1e.trivium.v1.CountTokensRequest\x1a\x1f.trivium.v1.CountTokensResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atrivium/v1/generator.proto\x12\ntrivium.v1\x1a\x18trivium/v1/passage.proto\"\xf2\x03\n\x08Sampling\x12\x1e\n\x11max_output_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x1e\n\x11min_output_tokens\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x12\n\x05top_p\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x12\n\x05min_p\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x07 \x01(\x01H\x06\x88\x01\x01\x12!\n\x14no_repeat_ngram_size\x18\x08 \x01(\rH\x07\x88\x01\x01\x12\x11\n\x04seed\x18\t \x01(\x04H\x08\x88\x01\x01\x12\x0c\n\x04stop\x18\n \x03(\t\x12\x16\n\tnum_beams\x18\x0b \x01(\rH\t\x88\x01\x01\x12\x1d\n\x10num_top_logprobs\x18\x0c \x01(\rH\n\x88\x01\x01\x42\x14\n\x12_max_output_tokensB\x14\n\x12_min_output_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x17\n\x15_no_repeat_ngram_sizeB\x07\n\x05_seedB\x0c\n\n_num_beamsB\x13\n\x11_num_top_logprobs\"\x8a\x01\n\x0fGenerateRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12%\n\x08passages\x18\x02 \x03(\x0b\x32\x13.trivium.v1.Passage\x12&\n\x08sampling\x18\x03 \x01(\x0b\x32\x14.trivium.v1.Sampling\x12\x16\n\x0epassage_scores\x18\x04 \x03(\x02\"T\n\x05Quote\x12\x12\n\npassage_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12)\n\x05range\x18\x03 \x01(\x0b\x32\x1a.trivium.v1.CharacterRange\"@\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\r\n\x05token\x18\x02 \x01(\t\x12\x0f\n\x07logprob\x18\x03 \x01(\x01\"_\n\x0cWrittenToken\x12(\n\x06\x63hosen\x18\x01 \x01(\x0b\x32\x18.trivium.v1.TokenLogprob\x12%\n\x03top\x18\x02 \x03(\x0b\x32\x18.trivium.v1.TokenLogprob\"f\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12!\n\x06quotes\x18\x02 \x03(\x0b\x32\x11.trivium.v1.Quote\x12(\n\x06tokens\x18\x03 \x03(\x0b\x32\x18.trivium.v1.WrittenToken\"5\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x15\n\routput_tokens\x18\x02 \x01(\r\"3\n\rPassageWeight\x12\x12\n\npassage_id\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"\xeb\x02\n\x10GenerateFinished\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.trivium.v1.FinishReason\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.trivium.v1.AnswerKind\x12 \n\x05usage\x18\x03 \x01(\x0b\x32\x11.trivium.v1.Usage\x12\x1b\n\x13\x64ropped_passage_ids\x18\x04 \x03(\t\x12%\n\x05stats\x18\x05 \x01(\x0b\x32\x16.trivium.v1.StageStats\x12\x32\n\x0fpassage_weights\x18\x06 \x03(\x0b\x32\x19.trivium.v1.PassageWeight\x12\x17\n\x0fprompt_template\x18\x07 \x01(\t\x12\x19\n\x11\x63ited_passage_ids\x18\x08 \x03(\t\x12\x1d\n\x15num_removed_citations\x18\t \x01(\r\x12\x11\n\x04stop\x18\n \x01(\tH\x00\x88\x01\x01\x42\x07\n\x05_stop\"u\n\x10GenerateResponse\x12&\n\x05\x64\x65lta\x18\x01 \x01(\x0b\x32\x15.trivium.v1.TextDeltaH\x00\x12\x30\n\x08\x66inished\x18\x02 \x01(\x0b\x32\x1c.trivium.v1.GenerateFinishedH\x00\x42\x07\n\x05\x65vent\"#\n\x12\x43ountTokensRequest\x12\r\n\x05texts\x18\x01 \x03(\t\"D\n\x13\x43ountTokensResponse\x12\x12\n\nnum_tokens\x18\x01 \x03(\r\x12\x19\n\x11max_prompt_tokens\x18\x02 \x01(\r*\x9c\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1b\n\x17\x46INISH_REASON_ABSTAINED\x10\x03\x12\x1e\n\x1a\x46INISH_REASON_SOURCES_ONLY\x10\x04*`\n\nAnswerKind\x12\x1b\n\x17\x41NSWER_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41NSWER_KIND_EXTRACTIVE\x10\x01\x12\x19\n\x15\x41NSWER_KIND_GENERATED\x10\x02\x32\xab\x01\n\x10GeneratorService\x12G\n\x08Generate\x12\x1b.trivium.v1.GenerateRequest\x1a\x1c.trivium.v1.GenerateResponse0\x01\x12N\n\x0b\x43ountTokens\x12\x1e.trivium.v1.CountTokensRequest\x1a\x1f.trivium.v1.CountTokensResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trivium.v1.generator_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISHREASON']._serialized_start=1013
-  _globals['_FINISHREASON']._serialized_end=1169
-  _globals['_ANSWERKIND']._serialized_start=1171
-  _globals['_ANSWERKIND']._serialized_end=1267
-  _globals['_SAMPLING']._serialized_start=68
-  _globals['_SAMPLING']._serialized_end=132
-  _globals['_GENERATEREQUEST']._serialized_start=135
-  _globals['_GENERATEREQUEST']._serialized_end=273
-  _globals['_QUOTE']._serialized_start=275
-  _globals['_QUOTE']._serialized_end=359
-  _globals['_TEXTDELTA']._serialized_start=361
-  _globals['_TEXTDELTA']._serialized_end=421
-  _globals['_USAGE']._serialized_start=423
-  _globals['_USAGE']._serialized_end=476
-  _globals['_PASSAGEWEIGHT']._serialized_start=478
-  _globals['_PASSAGEWEIGHT']._serialized_end=529
-  _globals['_GENERATEFINISHED']._serialized_start=532
-  _globals['_GENERATEFINISHED']._serialized_end=784
-  _globals['_GENERATERESPONSE']._serialized_start=786
-  _globals['_GENERATERESPONSE']._serialized_end=903
-  _globals['_COUNTTOKENSREQUEST']._serialized_start=905
-  _globals['_COUNTTOKENSREQUEST']._serialized_end=940
-  _globals['_COUNTTOKENSRESPONSE']._serialized_start=942
-  _globals['_COUNTTOKENSRESPONSE']._serialized_end=1010
-  _globals['_GENERATORSERVICE']._serialized_start=1270
-  _globals['_GENERATORSERVICE']._serialized_end=1441
+  _globals['_FINISHREASON']._serialized_start=1764
+  _globals['_FINISHREASON']._serialized_end=1920
+  _globals['_ANSWERKIND']._serialized_start=1922
+  _globals['_ANSWERKIND']._serialized_end=2018
+  _globals['_SAMPLING']._serialized_start=69
+  _globals['_SAMPLING']._serialized_end=567
+  _globals['_GENERATEREQUEST']._serialized_start=570
+  _globals['_GENERATEREQUEST']._serialized_end=708
+  _globals['_QUOTE']._serialized_start=710
+  _globals['_QUOTE']._serialized_end=794
+  _globals['_TOKENLOGPROB']._serialized_start=796
+  _globals['_TOKENLOGPROB']._serialized_end=860
+  _globals['_WRITTENTOKEN']._serialized_start=862
+  _globals['_WRITTENTOKEN']._serialized_end=957
+  _globals['_TEXTDELTA']._serialized_start=959
+  _globals['_TEXTDELTA']._serialized_end=1061
+  _globals['_USAGE']._serialized_start=1063
+  _globals['_USAGE']._serialized_end=1116
+  _globals['_PASSAGEWEIGHT']._serialized_start=1118
+  _globals['_PASSAGEWEIGHT']._serialized_end=1169
+  _globals['_GENERATEFINISHED']._serialized_start=1172
+  _globals['_GENERATEFINISHED']._serialized_end=1535
+  _globals['_GENERATERESPONSE']._serialized_start=1537
+  _globals['_GENERATERESPONSE']._serialized_end=1654
+  _globals['_COUNTTOKENSREQUEST']._serialized_start=1656
+  _globals['_COUNTTOKENSREQUEST']._serialized_end=1691
+  _globals['_COUNTTOKENSRESPONSE']._serialized_start=1693
+  _globals['_COUNTTOKENSRESPONSE']._serialized_end=1761
+  _globals['_GENERATORSERVICE']._serialized_start=2021
+  _globals['_GENERATORSERVICE']._serialized_end=2192
 # @@protoc_insertion_point(module_scope)

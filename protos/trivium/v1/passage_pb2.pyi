@@ -81,7 +81,7 @@ class Candidate(_message.Message):
     def __init__(self, passage: _Optional[_Union[Passage, _Mapping]] = ..., scores: _Optional[_Union[Scores, _Mapping]] = ...) -> None: ...
 
 class StageStats(_message.Message):
-    __slots__ = ("stage", "queue_ms", "compute_ms", "batch_size", "padding_ratio", "tokens", "truncated_tokens", "replica", "model", "revision")
+    __slots__ = ("stage", "queue_ms", "compute_ms", "batch_size", "padding_ratio", "tokens", "truncated_tokens", "replica", "model", "revision", "time_to_first_token_ms", "time_per_output_token_ms")
     STAGE_FIELD_NUMBER: _ClassVar[int]
     QUEUE_MS_FIELD_NUMBER: _ClassVar[int]
     COMPUTE_MS_FIELD_NUMBER: _ClassVar[int]
@@ -92,6 +92,8 @@ class StageStats(_message.Message):
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    TIME_TO_FIRST_TOKEN_MS_FIELD_NUMBER: _ClassVar[int]
+    TIME_PER_OUTPUT_TOKEN_MS_FIELD_NUMBER: _ClassVar[int]
     stage: str
     queue_ms: float
     compute_ms: float
@@ -102,4 +104,6 @@ class StageStats(_message.Message):
     replica: str
     model: str
     revision: str
-    def __init__(self, stage: _Optional[str] = ..., queue_ms: _Optional[float] = ..., compute_ms: _Optional[float] = ..., batch_size: _Optional[int] = ..., padding_ratio: _Optional[float] = ..., tokens: _Optional[int] = ..., truncated_tokens: _Optional[int] = ..., replica: _Optional[str] = ..., model: _Optional[str] = ..., revision: _Optional[str] = ...) -> None: ...
+    time_to_first_token_ms: float
+    time_per_output_token_ms: float
+    def __init__(self, stage: _Optional[str] = ..., queue_ms: _Optional[float] = ..., compute_ms: _Optional[float] = ..., batch_size: _Optional[int] = ..., padding_ratio: _Optional[float] = ..., tokens: _Optional[int] = ..., truncated_tokens: _Optional[int] = ..., replica: _Optional[str] = ..., model: _Optional[str] = ..., revision: _Optional[str] = ..., time_to_first_token_ms: _Optional[float] = ..., time_per_output_token_ms: _Optional[float] = ...) -> None: ...

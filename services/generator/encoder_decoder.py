@@ -1,0 +1,57 @@
+"""Rows of an encoder-decoder: BART, T5 and kin. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers.modeling_outputs import BaseModelOutput
+
+from services.generator.memory import Memory, gather
+from services.generator.positions import Differences, Positions
+from services.generator.row import Row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class EncoderDecoder:
+    """The modules are the model's own; only masks and positions are ours."""
+
+    def __init__(self, model: PreTrainedModel, positions: Positions | Differences) -> None:
+        self._model = model
+        self._positions = positions
+
+    def read(self, rows: Sequence[Row]) -> tuple[Memory, torch.Tensor]:
+        memory = Memory([len(row.prompt.token_ids) for row in rows], self._model.device)
+        states = self._model.get_encoder()(input_ids=self._padded(rows), attention_mask=memory.prompt_mask)
+        return memory, self._scores(memory, rows, states.last_hidden_state)
+
+    def go_on(self, memory: Memory, rows: Sequence[Row]) -> torch.Tensor:
+        # Prompts are in the cache: of their states only the shape is looked at.
+        unread = memory.prompt_mask.new_zeros((), dtype=self._model.dtype).expand(*memory.prompt_mask.shape, 1)
+        return self._scores(memory, rows, unread)
+
+    def gather(self, parts: Sequence[tuple[Memory, Sequence[int]]]) -> Memory:
+        return gather(parts)
+
+    def _padded(self, rows: Sequence[Row]) -> torch.Tensor:
+        """Prompts, shape (rows, longest), int64, padded on the right with what the mask hides."""
+        longest = max(len(row.prompt.token_ids) for row in rows)
+        padding = self._model.config.pad_token_id or 0
+        padded = [[*row.prompt.token_ids, *[padding] * (longest - len(row.prompt.token_ids))] for row in rows]
+        return torch.tensor(padded, device=self._model.device)
+
+    def _scores(self, memory: Memory, rows: Sequence[Row], states: Any) -> torch.Tensor:
+        """One pass of the decoder."""
+        with self._positions.at(memory.lengths):
+            outputs = self._model(
+                encoder_outputs=BaseModelOutput(last_hidden_state=states),
+                attention_mask=memory.prompt_mask,
+                decoder_input_ids=torch.cat([row.token_ids[:, -1:] for row in rows]),
+                decoder_attention_mask=memory.mask(),
+                past_key_values=memory.cache,
+                use_cache=True,
+            )
+        return outputs.logits[:, -1].float()  # type: ignore[no-any-return]
