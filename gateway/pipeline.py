@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from chassis.deadline import Deadline
-from chassis.errors import DeadlinePassed, Overloaded, TooLarge, Unavailable
+from chassis.errors import DeadlinePassed, FailedPrecondition, Overloaded, TooLarge, Unavailable
 from gateway.evidence import Evidence
 from gateway.journey import Journey
 from gateway.question import Question
@@ -60,7 +60,7 @@ class Pipeline:
                             yield AnswerStreamResponse(delta=event.delta)
                         else:
                             finished = event.finished
-        except STAGE_LOST as error:
+        except (*STAGE_LOST, FailedPrecondition) as error:
             if has_text or not question.allow_sources_only:
                 raise
             journey.degrade(Degradation.DEGRADATION_GENERATION_SKIPPED, error.code)

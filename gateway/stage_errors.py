@@ -78,7 +78,8 @@ def _exhausted(stage: str, error: grpc.aio.AioRpcError) -> TriviumError:
 def _callers_fault(stage: str, error: grpc.aio.AioRpcError) -> TriviumError | None:
     match error.code():
         case grpc.StatusCode.INVALID_ARGUMENT:
-            return _invalid(stage, _detail(error, error_details_pb2.BadRequest))
+            refused = _detail(error, error_details_pb2.BadRequest)
+            return _invalid(stage, refused) or _unscored(refused)
         case grpc.StatusCode.NOT_FOUND:
             resource = _detail(error, error_details_pb2.ResourceInfo)
             return resource and NotFound(resource.resource_type, resource.resource_name)
@@ -98,6 +99,18 @@ def _invalid(stage: str, refused: error_details_pb2.BadRequest | None) -> Invali
             return None
         violations.append((".".join([field, *rest]), violation.description))
     return InvalidRequest(*violations[0], *violations[1:]) if violations else None
+
+
+def _unscored(refused: error_details_pb2.BadRequest | None) -> FailedPrecondition | None:
+    """A generator that weighs passages by their dense scores was sent none: the search had no dense leg, or lost it."""
+    fields = [violation.field for violation in refused.field_violations] if refused else []
+    if fields != ["passage_scores"]:
+        return None
+    return FailedPrecondition(
+        "DENSE_SCORES_MISSING",
+        "the generator weighs passages by dense scores, and this search has none: its mode is SPARSE, or vector search "
+        "was left out",
+    )
 
 
 def _detail(error: grpc.aio.AioRpcError, kind: type[Detail]) -> Detail | None:

@@ -69,7 +69,8 @@ class GatewayServiceServicer:
         """Answer answers a question in one reply. Reads only; safe to repeat.
 
         Errors: INVALID_ARGUMENT (the field is named), NOT_FOUND (no such collection), FAILED_PRECONDITION
-        (nothing published, or the index was made by another encoder), RESOURCE_EXHAUSTED with RetryInfo
+        (nothing published, the index was made by another encoder, or, with ErrorInfo `DENSE_SCORES_MISSING`, a generator
+        that weighs passages by dense scores after a search that has none), RESOURCE_EXHAUSTED with RetryInfo
         (overloaded), UNAVAILABLE (a stage that cannot be left out is out of reach), DEADLINE_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

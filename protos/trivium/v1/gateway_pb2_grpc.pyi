@@ -40,7 +40,8 @@ class GatewayServiceStub:
     """Answer answers a question in one reply. Reads only; safe to repeat.
 
     Errors: INVALID_ARGUMENT (the field is named), NOT_FOUND (no such collection), FAILED_PRECONDITION
-    (nothing published, or the index was made by another encoder), RESOURCE_EXHAUSTED with RetryInfo
+    (nothing published, the index was made by another encoder, or, with ErrorInfo `DENSE_SCORES_MISSING`, a generator
+    that weighs passages by dense scores after a search that has none), RESOURCE_EXHAUSTED with RetryInfo
     (overloaded), UNAVAILABLE (a stage that cannot be left out is out of reach), DEADLINE_EXCEEDED.
     """
     AnswerStream: _grpc.UnaryStreamMultiCallable[_gateway_pb2.AnswerStreamRequest, _gateway_pb2.AnswerStreamResponse]
@@ -69,7 +70,8 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Answer answers a question in one reply. Reads only; safe to repeat.
 
     Errors: INVALID_ARGUMENT (the field is named), NOT_FOUND (no such collection), FAILED_PRECONDITION
-    (nothing published, or the index was made by another encoder), RESOURCE_EXHAUSTED with RetryInfo
+    (nothing published, the index was made by another encoder, or, with ErrorInfo `DENSE_SCORES_MISSING`, a generator
+    that weighs passages by dense scores after a search that has none), RESOURCE_EXHAUSTED with RetryInfo
     (overloaded), UNAVAILABLE (a stage that cannot be left out is out of reach), DEADLINE_EXCEEDED.
     """
     AnswerStream: _aio.UnaryStreamMultiCallable[_gateway_pb2.AnswerStreamRequest, _gateway_pb2.AnswerStreamResponse]  # type: ignore[assignment]
@@ -101,7 +103,8 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         """Answer answers a question in one reply. Reads only; safe to repeat.
 
         Errors: INVALID_ARGUMENT (the field is named), NOT_FOUND (no such collection), FAILED_PRECONDITION
-        (nothing published, or the index was made by another encoder), RESOURCE_EXHAUSTED with RetryInfo
+        (nothing published, the index was made by another encoder, or, with ErrorInfo `DENSE_SCORES_MISSING`, a generator
+        that weighs passages by dense scores after a search that has none), RESOURCE_EXHAUSTED with RetryInfo
         (overloaded), UNAVAILABLE (a stage that cannot be left out is out of reach), DEADLINE_EXCEEDED.
         """
 
