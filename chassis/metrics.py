@@ -100,7 +100,7 @@ class Metrics:
         """Labels: reason."""
         finished = Counter(
             "trivium_answers_finished",
-            "Answers that were begun, by why they ended. Those refused on arrival are none.",
+            "Answers by why they ended; what was refused at once is none.",
             ["reason"],
             registry=self.registry,
         )
