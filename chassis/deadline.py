@@ -23,6 +23,11 @@ class Deadline:
         """Seconds left; zero or negative once it has passed."""
         return self.at - time.monotonic()
 
+    def is_over_for_caller(self, given_s: float) -> bool:
+        """Whether a caller who gave so many seconds may have given up because of it: gRPC rounds a deadline up by as
+        much as 1 % on the wire."""
+        return self.remaining_s() - 0.01 * given_s <= 0.005
+
     def sooner(self, seconds: float) -> Deadline:
         """This deadline, or that many seconds from now, whichever comes first."""
         return Deadline(min(self.at, time.monotonic() + seconds))

@@ -108,8 +108,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
                 yield
             code = grpc.StatusCode.OK
         except (GeneratorExit, asyncio.CancelledError):
-            # gRPC rounds a deadline up by as much as 1 % on the wire: the caller may give up that much earlier.
-            over = limit.remaining_s() <= 0.01 * seconds + 0.005
+            over = limit.is_over_for_caller(seconds)
             code = grpc.StatusCode.DEADLINE_EXCEEDED if over else grpc.StatusCode.CANCELLED
             raise
         except grpc.aio.AbortError:

@@ -23,6 +23,7 @@ RATIOS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75)
 
 DROPPED_REASONS = ("cancelled", "expired", "hopeless", "draining")
 REFUSED_REASONS = ("full", "late", "expired", "draining")
+FINISHED_REASONS = ("stop", "length", "cancelled", "deadline", "failed")
 
 
 class Metrics:
@@ -93,6 +94,19 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+
+    @cached_property
+    def answers_finished(self) -> Counter:
+        """Labels: reason."""
+        finished = Counter(
+            "trivium_answers_finished",
+            "Answers by why they ended; what was refused at once is none.",
+            ["reason"],
+            registry=self.registry,
+        )
+        for reason in FINISHED_REASONS:
+            finished.labels(reason=reason)
+        return finished
 
     def show_device(self, device: Device) -> None:
         """Say where the process computes; of a GPU also memory and utilisation, read by NVML at each scrape.

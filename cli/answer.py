@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from chassis.messages import carry
 from cli.connection import calling, open_channel
 from trivium.v1 import gateway_pb2, gateway_pb2_grpc, generator_pb2, passage_pb2
 
@@ -30,17 +31,18 @@ def stream_answer(
             elif event.HasField("delta"):
                 answer.text += event.delta.text
                 answer.quotes.extend(event.delta.quotes)
+                answer.tokens.extend(event.delta.tokens)
                 on_text(event.delta.text)
             elif event.HasField("finished"):
-                _finish(answer, event.finished)
+                carry(event.finished, answer)
     return answer
 
 
 def cited_sources(answer: gateway_pb2.AnswerResponse) -> list[gateway_pb2.Source]:
-    """The sources that the text quotes, or names as `[n]`; best first."""
-    quoted = {quote.passage_id for quote in answer.quotes}
+    """The sources that the text cites by number or quotes; best first."""
+    cited = {*answer.cited_passage_ids, *(quote.passage_id for quote in answer.quotes)}
     numbers = {int(number) for number in _CITATION.findall(answer.text)}
-    return [source for source in answer.sources if source.number in numbers or source.passage.passage_id in quoted]
+    return [source for source in answer.sources if source.number in numbers or source.passage.passage_id in cited]
 
 
 def quotes_from(answer: gateway_pb2.AnswerResponse, source: gateway_pb2.Source) -> list[generator_pb2.Quote]:
@@ -66,12 +68,3 @@ def position(passage: passage_pb2.Passage, ranges: list[passage_pb2.CharacterRan
     page = [f"page {passage.page}"] if passage.HasField("page") else []
     spans = ", ".join(f"{piece.start:,}–{piece.end:,}" for piece in ranges)
     return " · ".join([*page, f"characters {spans}"])
-
-
-def _finish(answer: gateway_pb2.AnswerResponse, finished: gateway_pb2.AnswerFinished) -> None:
-    answer.reason, answer.kind = finished.reason, finished.kind
-    if finished.HasField("usage"):
-        answer.usage.CopyFrom(finished.usage)
-    answer.dropped_passage_ids.extend(finished.dropped_passage_ids)
-    answer.passage_weights.extend(finished.passage_weights)
-    answer.report.CopyFrom(finished.report)

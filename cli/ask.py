@@ -49,7 +49,8 @@ def as_json(message: Message) -> str:
 
 
 def show_citations(answer: gateway_pb2.AnswerResponse, console: Console) -> None:
-    """Print the sources that the text cites, with their words; all of them when there is no text."""
+    """Print the sources that the text cites, with their words; all of them when there is no text. Then how many
+    citations were left out of it."""
     for source in cited_sources(answer) if answer.text else answer.sources:
         passage, quotes = source.passage, quotes_from(answer, source)
         where = position(passage, [quote.range for quote in quotes] or [passage.range])
@@ -61,6 +62,8 @@ def show_citations(answer: gateway_pb2.AnswerResponse, console: Console) -> None
             )
         )
         console.print(Padding(Text(snippet(words), style="italic"), INDENT, expand=False))
+    if num_removed := answer.num_removed_citations:
+        console.print(Text(f"citations of no source, left out of the text: {num_removed:,}", style="yellow"))
     console.print()
 
 

@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 from chassis.deadline import Deadline
 from chassis.errors import DeadlinePassed, FailedPrecondition, Overloaded, TooLarge, Unavailable
+from chassis.messages import carry
 from gateway.evidence import Evidence
 from gateway.journey import Journey
 from gateway.question import Question
@@ -92,13 +93,6 @@ def _without_text(reason: FinishReason, journey: Journey) -> AnswerStreamRespons
 
 
 def _written(finished: GenerateFinished, journey: Journey) -> AnswerStreamResponse:
-    return AnswerStreamResponse(
-        finished=AnswerFinished(
-            reason=finished.reason,
-            kind=finished.kind,
-            usage=finished.usage,
-            dropped_passage_ids=finished.dropped_passage_ids,
-            passage_weights=finished.passage_weights,
-            report=journey.report(),
-        )
-    )
+    answer = AnswerFinished(report=journey.report())
+    carry(finished, answer)
+    return AnswerStreamResponse(finished=answer)

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from chassis.messages import carry
 from chassis.metrics import Metrics
 from gateway.budget import answer_budget, search_budget
 from gateway.config import GatewayConfig
@@ -63,18 +64,14 @@ class GatewayService(gateway_pb2_grpc.GatewayServiceServicer):
     async def Answer(self, request: AnswerRequest, context: Context) -> AnswerResponse:
         """The whole answer. Nothing is sent before its end, so a generation that breaks is begun again."""
         sources, *deltas, last = [event async for event in self._answer(request, self._stages.generate_whole)]
-        finished = last.finished
-        return AnswerResponse(
+        answer = AnswerResponse(
             text="".join(event.delta.text for event in deltas),
             sources=sources.sources.sources,
             quotes=[quote for event in deltas for quote in event.delta.quotes],
-            reason=finished.reason,
-            kind=finished.kind,
-            usage=finished.usage if finished.HasField("usage") else None,
-            dropped_passage_ids=finished.dropped_passage_ids,
-            passage_weights=finished.passage_weights,
-            report=finished.report,
+            tokens=[token for event in deltas for token in event.delta.tokens],
         )
+        carry(last.finished, answer)
+        return answer
 
     async def AnswerStream(
         self, request: AnswerStreamRequest, context: Context

@@ -75,6 +75,13 @@ ANSWERS_ROWS: dict[str, list[Panel]] = {
             quantiles("trivium_time_to_first_token_seconds", OURS),
         ),
         Panel(
+            "How answers ended",
+            "In the generator. cancelled: the caller left. deadline: the caller's time was over. length: cut at"
+            " max_output_tokens.",
+            units.Short,
+            [(rate("trivium_answers_finished_total", OURS, "reason"), "{{reason}}")],
+        ),
+        Panel(
             "Faults and refusals",
             "Shares of all calls of the gateway. The alert pages at 1.44 % of faults and at 5 % of refusals.",
             units.PercentUnit,

@@ -2,8 +2,8 @@
 
 Before every step those leave whom nobody waits for any more, and as many join as there is room for, the nearest
 deadline first: a cancelled or expired request costs no further step, and one that has arrived waits for no other's
-end. Text goes into a buffer of the request's own that holds a whole answer, so that a slow reader delays nobody;
-`max_output_tokens` bounds it.
+end. Text goes into a buffer of the request's own that holds a whole answer, so that a slow reader delays nobody: a row
+never pauses for its reader, who gets what waits in one piece.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import asyncio
 import functools
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chassis.deadline import Deadline
 from chassis.errors import Unavailable
 from chassis.observer import BatchReport, BatchStats
 from chassis.queue import Entry, Queue, Run
+from services.generator.buffer import Buffer
 from services.generator.engine import Finish, Flight, Prompt, Sampling, Step
 from services.generator.room import ONE, Room, Size
 
@@ -34,8 +35,8 @@ class Generation:
 
     prompt: Prompt
     sampling: Sampling
-    buffer: asyncio.Queue[Step | None]
-    """Steps that brought text. None follows the last, however it ended."""
+    buffer: Buffer = field(default_factory=Buffer)
+    """For the reader."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,22 @@ class Ended:
     finish: Finish
     num_tokens: int
     stats: BatchStats
-    first_text_at: float
+    first_text_at: float | None
+    """None where there was no text."""
     last_text_at: float
     """`time.perf_counter()` seconds at which the engine gave them."""
+    num_first_tokens: int
+    """Those until the first text, its own included."""
+    stop: str | None = None
+    """The stop string that ended it."""
+
+    @property
+    def seconds_per_token(self) -> float | None:
+        """Mean time between two tokens since the first text. None where no token came after it."""
+        num_tokens = self.num_tokens - self.num_first_tokens
+        if self.first_text_at is None or not num_tokens:
+            return None
+        return (self.last_text_at - self.first_text_at) / num_tokens
 
 
 @dataclass
@@ -59,17 +73,19 @@ class Flyer:
     size: Size
     num_tokens: int = 0
     finish: Finish | None = None
+    stop: str | None = None
     first_text_at: float | None = None
+    num_first_tokens: int = 0
     num_steps: int = 0
     num_companions: int = 0
     """In all its steps together."""
 
     def add(self, step: Step) -> None:
         self.num_tokens += step.num_tokens
-        self.finish = step.finish
-        if step.text:
-            self.first_text_at = self.first_text_at or time.perf_counter()
-            self.entry.work.buffer.put_nowait(step)
+        self.finish, self.stop = step.finish, step.stop
+        if step.text and self.first_text_at is None:
+            self.first_text_at, self.num_first_tokens = time.perf_counter(), self.num_tokens
+        self.entry.work.buffer.put(step)
 
     def ended(self, report: BatchReport) -> Ended:
         """Its batch, to whom it asks, is as large as it was on average."""
@@ -77,7 +93,7 @@ class Flyer:
         now = time.perf_counter()
         batch_size = 1 + round(self.num_companions / max(1, self.num_steps))
         stats = replace(report.stats(self.entry), batch_size=batch_size)
-        return Ended(self.finish, self.num_tokens, stats, self.first_text_at or now, now)
+        return Ended(self.finish, self.num_tokens, stats, self.first_text_at, now, self.num_first_tokens, self.stop)
 
 
 class DecodingLoop:
@@ -108,17 +124,16 @@ class DecodingLoop:
     async def answer(
         self, prompt: Prompt, sampling: Sampling, deadline: Deadline
     ) -> AsyncGenerator[Step | Ended, None]:
-        """The steps that brought text, then how it ended. Closing the iteration stops the work at the next step.
+        """What the steps brought, joined where it had to wait, then how it ended. Closing the iteration stops the work
+        at the next step.
 
         Raises what the queue refuses or drops it with, or what the engine raised.
         """
-        # A step with text has a token, but for the last: its text may be what waited for more.
-        buffer: asyncio.Queue[Step | None] = asyncio.Queue(sampling.max_output_tokens + 2)
-        generation = Generation(prompt, sampling, buffer)
+        generation = Generation(prompt, sampling)
         entry = self._queue.submit(generation, cost=self._cost(prompt, sampling), deadline=deadline)
-        entry.future.add_done_callback(functools.partial(_end, buffer))
+        entry.future.add_done_callback(functools.partial(_end, generation.buffer))
         try:
-            while step := await buffer.get():
+            while step := await generation.buffer.take():
                 yield step
             yield await entry.future
         finally:
@@ -217,7 +232,7 @@ class DecodingLoop:
         return prompt.num_padded_tokens + min(sampling.max_output_tokens, expected)
 
 
-def _end(buffer: asyncio.Queue[Step | None], future: asyncio.Future[Ended]) -> None:
+def _end(buffer: Buffer, future: asyncio.Future[Ended]) -> None:
     if not future.cancelled():
         future.exception()  # looked at, so that asyncio does not report it where the caller has left
-    buffer.put_nowait(None)
+    buffer.end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,6 +10,9 @@ if TYPE_CHECKING:
 
 REPLACEMENT = "\ufffd"
 """What bytes decode to that are no whole character, or not yet."""
+
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+"""How a vocabulary of characters spells a byte of one that it lacks."""
 
 
 class Detokenizer:
@@ -33,6 +37,8 @@ class Detokenizer:
         if token_id in self._control_ids:
             return ""
         self._window.append(token_id)
+        if BYTE.fullmatch(self._tokenizer.convert_ids_to_tokens(token_id)):
+            return ""  # Such bytes are decoded together: one that is broken breaks all beside it.
         text = self._decode(self._window)
         certain = text.rstrip(REPLACEMENT)
         if len(certain) <= len(self._given) or not certain.startswith(self._given):

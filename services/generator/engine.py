@@ -115,6 +115,8 @@ class Step:
     """Why the answer ends here. None while it goes on."""
     tokens: tuple[WrittenToken, ...] = ()
     """Those of this step, where log-probabilities are wanted."""
+    stop: str | None = None
+    """The stop string that ends the answer here."""
 
 
 PromptT = TypeVar("PromptT", bound=Prompt)

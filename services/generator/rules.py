@@ -63,6 +63,12 @@ def least_lengths(config: GenerationConfig, max_tokens: int) -> dict[str, int]:
     return {name: min(length, max_tokens) for name, length in lengths.items() if length}
 
 
+def least_new_tokens(config: GenerationConfig, max_tokens: int) -> int:
+    """How many tokens an encoder-decoder must write by them; `min_length` counts the token that it starts with."""
+    lengths = least_lengths(config, max_tokens)
+    return max(lengths.get("min_length", 0) - 1, lengths.get("min_new_tokens", 0))
+
+
 def rules(model: PreTrainedModel, prompt_ids: Sequence[int], max_tokens: int) -> Rules:
     """Those of an answer of at most `max_tokens`. Nothing is computed. Raises UnknownEnd."""
     token_ids = torch.tensor([prompt_ids], device=model.device)

@@ -19,7 +19,7 @@ from services.generator.positions import positions_of
 from services.generator.prompt import TokenPrompt
 from services.generator.row import Opening
 from services.generator.row_flight import RowFlight
-from services.generator.rules import UnknownEnd, greedy, least_lengths, rules, unforced_ends
+from services.generator.rules import UnknownEnd, greedy, least_lengths, least_new_tokens, rules, unforced_ends
 from services.generator.vocabulary import Vocabulary
 from services.generator.writer import Writer
 
@@ -59,9 +59,12 @@ class Seq2Seq:
 
     def generate(self, prompt: TokenPrompt, sampling: Sampling) -> Generator[Step, None, None]:
         max_tokens = self._max_tokens(sampling)
-        writer = self._writer(max_tokens)
+        writer = self._writer(sampling, max_tokens)
         for token_id, is_last in self._tokens(prompt, max_tokens):
-            yield writer.write(token_id, is_last)
+            step = writer.write(token_id, is_last)
+            yield step
+            if step.finish:
+                return
 
     def flight(self) -> RowFlight | None:
         """Answers written together, or None, with a line in the log, where this model's cannot be."""
@@ -78,10 +81,14 @@ class Seq2Seq:
 
     def _open(self, prompt: TokenPrompt, sampling: Sampling) -> Opening:
         max_tokens = self._max_tokens(sampling)
-        return Opening(rules(self._model, prompt.token_ids, max_tokens), self._writer(max_tokens), max_tokens)
+        writer = self._writer(sampling, max_tokens)
+        return Opening(rules(self._model, prompt.token_ids, max_tokens), writer, max_tokens)
 
-    def _writer(self, max_tokens: int) -> Writer:
-        return Writer(self._tokenizer, max_tokens, self._unforced_ends)
+    def _writer(self, sampling: Sampling, max_tokens: int) -> Writer:
+        min_tokens = sampling.min_output_tokens
+        if min_tokens is None:
+            min_tokens = least_new_tokens(self._model.generation_config, max_tokens)
+        return Writer(self._tokenizer, max_tokens, self._unforced_ends, sampling.stop, min_tokens)
 
     def _max_tokens(self, sampling: Sampling) -> int:
         return min(sampling.max_output_tokens, self.max_output_tokens)

@@ -7,13 +7,14 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
 
 from chassis import checkpoint, deadline
+from chassis.answers import Answers
 from chassis.checkpoint import EMBEDDED, Checkpoint
 from chassis.config import ConfigError
 from chassis.errors import InvalidRequest
@@ -41,6 +42,8 @@ from trivium.v1 import generator_pb2, generator_pb2_grpc, passage_pb2
 
 MAX_TEXTS = 1_000
 DEFAULT_OUTPUT_TOKENS = 256
+MAX_STOP_STRINGS = 16
+MAX_STOP_CHARACTERS = 256
 
 ENGINES: dict[str, Callable[..., Engine[Any]]] = {
     "extractive": Extractive,
@@ -65,8 +68,7 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
     def __init__(self, config: GeneratorConfig, runtime: Runtime) -> None:
         self._config = config
         self._runtime = runtime
-        self._time_to_first_token = runtime.metrics.time_to_first_token
-        self._time_per_output_token = runtime.metrics.time_per_output_token
+        self._answers = Answers(runtime.metrics)
         self._prompts = SingleThread("generator-prompts")
         self._checkpoint: Checkpoint
         self._engine: Engine[Any]
@@ -97,15 +99,17 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         began = time.perf_counter()
         self._require_valid(request)
         assert self._loop is not None
-        prompt = await self._fit(request)
-        sampling = self._sampling(request)
-        async with contextlib.aclosing(self._loop.answer(prompt, sampling, deadline.current())) as events:
-            async for event in events:
-                if isinstance(event, Step):
-                    yield generator_pb2.GenerateResponse(delta=_delta(event))
-                else:
-                    self._observe(began, event)
-                    yield generator_pb2.GenerateResponse(finished=self._finished(prompt, event))
+        with self._answers.unfinished():
+            prompt = await self._fit(request)
+            sampling = self._sampling(request)
+            async with contextlib.aclosing(self._loop.answer(prompt, sampling, deadline.current())) as events:
+                async for event in events:
+                    if isinstance(event, Ended):
+                        ended = event
+                    else:
+                        yield generator_pb2.GenerateResponse(delta=_delta(event))
+        self._answers.finished(ended.finish)
+        yield generator_pb2.GenerateResponse(finished=self._finished(began, prompt, ended))
 
     async def CountTokens(
         self,
@@ -162,6 +166,9 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         if request.sampling.HasField("max_output_tokens"):
             limit = self._engine.max_output_tokens
             require_between("sampling.max_output_tokens", request.sampling.max_output_tokens, 1, limit)
+        require_stop(request.sampling.stop)
+        if request.sampling.stop and is_rag(self._config):
+            raise InvalidRequest("sampling.stop", f"the engine {self._config.engine} knows no stop strings")
 
     def _require_scores(self, request: generator_pb2.GenerateRequest) -> None:
         if not request.passage_scores:
@@ -179,9 +186,10 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
             require_finite(f"passage_scores[{number}]", score, -math.inf, math.inf)
 
     def _sampling(self, request: generator_pb2.GenerateRequest) -> Sampling:
+        stop = tuple(request.sampling.stop)
         if request.sampling.HasField("max_output_tokens"):
-            return Sampling(request.sampling.max_output_tokens)
-        return Sampling(min(DEFAULT_OUTPUT_TOKENS, self._engine.max_output_tokens))
+            return Sampling(request.sampling.max_output_tokens, stop=stop)
+        return Sampling(min(DEFAULT_OUTPUT_TOKENS, self._engine.max_output_tokens), stop=stop)
 
     async def _fit(self, request: generator_pb2.GenerateRequest) -> Prompt:
         scores = request.passage_scores or itertools.repeat(0.0)
@@ -192,13 +200,15 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
             raise InvalidRequest("question", str(error)) from None
         return prompt
 
-    def _finished(self, prompt: Prompt, ended: Ended) -> generator_pb2.GenerateFinished:
+    def _finished(self, began: float, prompt: Prompt, ended: Ended) -> generator_pb2.GenerateFinished:
+        first_text_s = None if ended.first_text_at is None else ended.first_text_at - began
         return generator_pb2.GenerateFinished(
             reason=REASONS[ended.finish],
             kind=KINDS[self._engine.kind],
             usage=generator_pb2.Usage(prompt_tokens=prompt.num_tokens, output_tokens=ended.num_tokens),
             dropped_passage_ids=prompt.dropped_passage_ids,
             passage_weights=_weights(ended),
+            stop=ended.stop,
             stats=passage_pb2.StageStats(
                 **stage_stats(
                     self._runtime,
@@ -206,15 +216,18 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
                     [ended.stats],
                     truncated_tokens=prompt.truncated_tokens,
                     tokens=prompt.num_tokens + ended.num_tokens,
-                )
+                ),
+                **self._answers.written(first_text_s, ended.seconds_per_token),
             ),
         )
 
-    def _observe(self, began: float, ended: Ended) -> None:
-        self._time_to_first_token.observe(ended.first_text_at - began)
-        if ended.num_tokens > 1:
-            seconds = ended.last_text_at - ended.first_text_at
-            self._time_per_output_token.observe(seconds / (ended.num_tokens - 1))
+
+def require_stop(stop: Sequence[str]) -> None:
+    """They can be stop strings."""
+    require_between("sampling.stop", len(stop), 0, MAX_STOP_STRINGS)
+    for number, string in enumerate(stop):
+        if not 1 <= len(string) <= MAX_STOP_CHARACTERS:
+            raise InvalidRequest(f"sampling.stop[{number}]", f"1 to {MAX_STOP_CHARACTERS} characters")
 
 
 def is_rag(config: GeneratorConfig) -> bool:

@@ -73,7 +73,8 @@ def _ended(served: Served[Answer]) -> WholeEnded:
         finish=answer.finish,
         num_tokens=answer.num_tokens,
         stats=served.stats,
-        first_text_at=now,
+        first_text_at=now if answer.text else None,
         last_text_at=now,
+        num_first_tokens=answer.num_tokens,
         weight_by_passage_id=answer.weight_by_passage_id,
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from services.generator.detokenizer import Detokenizer
 from services.generator.engine import Logprobs, Step
+from services.generator.stop_strings import StopStrings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -14,18 +16,38 @@ if TYPE_CHECKING:
 class Writer:
     """Knows how many tokens there were, and the text that waits for more."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int, unforced_ends: frozenset[int]) -> None:
-        """`unforced_ends` are the tokens by which the model says that it is done."""
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        max_tokens: int,
+        unforced_ends: frozenset[int],
+        stop: Sequence[str] = (),
+        min_tokens: int = 0,
+    ) -> None:
+        """`unforced_ends` are the tokens by which the model says that it is done, `stop` the strings that end the
+        answer once it has `min_tokens`."""
         self._detokenizer = Detokenizer(tokenizer)
+        self._stop_strings = StopStrings(stop)
         self._max_tokens = max_tokens
+        self._min_tokens = min_tokens
         self._unforced_ends = unforced_ends
         self._num_tokens = 0
 
     def write(self, token_id: int, is_last: bool, logprobs: Logprobs | None = None) -> Step:
-        """The step that this token makes."""
+        """The step that this token makes. With `finish` it is the last, whether the token is or not."""
         self._num_tokens += 1
         text = self._detokenizer.add(token_id)
+        if is_last:
+            text += self._detokenizer.end()
+        text = self._without_stop(text)
+        if self._stop_strings.found:
+            return Step(text, num_tokens=1, finish="stop", stop=self._stop_strings.found)
         if not is_last:
             return Step(text, num_tokens=1)
         is_cut = self._num_tokens == self._max_tokens and token_id not in self._unforced_ends
-        return Step(text + self._detokenizer.end(), num_tokens=1, finish="length" if is_cut else "stop")
+        return Step(text + self._stop_strings.end(), num_tokens=1, finish="length" if is_cut else "stop")
+
+    def _without_stop(self, text: str) -> str:
+        if self._num_tokens < self._min_tokens:
+            return self._stop_strings.pass_over(text)
+        return self._stop_strings.add(text)

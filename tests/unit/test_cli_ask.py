@@ -163,6 +163,28 @@ def test_an_abstention_says_so_and_shows_all_sources() -> None:
     assert "page 3 · characters 0–15" in text
 
 
+def test_citations_that_were_left_out_are_counted() -> None:
+    def script() -> Iterator[Event]:
+        yield Event(sources=gateway_pb2.Sources(sources=SOURCES))
+        yield Event(delta=generator_pb2.TextDelta(text="It drains [1]."))
+        yield Event(
+            finished=gateway_pb2.AnswerFinished(
+                report=REPORT,
+                num_removed_citations=2,
+                cited_passage_ids=["guide.md#1"],
+                prompt_template="cite-1",
+                stop="!",
+            )
+        )
+
+    with gateway(script) as address:
+        text = printed(lambda console: ask(address, "What?", gateway_pb2.SearchOptions(), 5, console))
+        run = CliRunner().invoke(app, ["ask", "What?", "--gateway", address, "--json"])
+    assert "citations of no source, left out of the text: 2\n" in text
+    answer = json_format.Parse(run.stdout, gateway_pb2.AnswerResponse())
+    assert (answer.prompt_template, list(answer.cited_passage_ids), answer.stop) == ("cite-1", ["guide.md#1"], "!")
+
+
 def test_a_generated_text_cites_by_number() -> None:
     answer = gateway_pb2.AnswerResponse(text="It waits [2].", sources=SOURCES)
     assert [source.passage.document_id for source in cited_sources(answer)] == ["b.md"]

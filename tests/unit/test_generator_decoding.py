@@ -112,7 +112,9 @@ async def test_steps_come_in_order_and_then_how_it_ended() -> None:
     assert (ended.finish, ended.num_tokens) == ("length", 4)
     assert (ended.stats.batch_size, ended.stats.num_tokens, ended.stats.num_padded_tokens) == (1, 7, 8)
     assert ended.stats.compute_ms > 0
+    assert ended.first_text_at is not None
     assert ended.first_text_at < ended.last_text_at
+    assert ended.seconds_per_token == (ended.last_text_at - ended.first_text_at) / 3
 
 
 async def test_a_step_without_text_is_counted_and_not_told() -> None:
@@ -121,6 +123,7 @@ async def test_a_step_without_text_is_counted_and_not_told() -> None:
     assert len(events) == 1
     assert isinstance(events[0], Ended)
     assert events[0].num_tokens == 3
+    assert (events[0].first_text_at, events[0].seconds_per_token) == (None, None)
 
 
 async def test_every_step_runs_on_the_thread_of_the_device() -> None:
@@ -207,11 +210,14 @@ async def test_an_engine_that_fails_fails_its_request_alone() -> None:
 
 async def test_a_reader_who_does_not_read_holds_up_nobody() -> None:
     async with running(Counting()) as it, contextlib.aclosing(it.loop.answer(SPEECH, Sampling(500), NEVER)) as slow:
-        await anext(slow)
+        first = await anext(slow)
         async with asyncio.timeout(5):
             assert await it.text(SPEECH, 3) == "1 2 3 "
-        rest = [event async for event in slow]
-        assert len(rest) == 500
+        rest, ended = [event async for event in slow]
+    assert isinstance(first, Step)
+    assert isinstance(rest, Step)
+    assert first.text + rest.text == "".join(f"{number} " for number in range(1, 501))
+    assert isinstance(ended, Ended)
 
 
 async def test_what_cannot_be_in_time_is_refused_at_once() -> None:

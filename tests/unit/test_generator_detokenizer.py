@@ -9,19 +9,21 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import PreTrainedTokenizerBase
+from tokenizers import Tokenizer, decoders, models, normalizers
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from chassis import checkpoint
 from chassis.pretrained import load_tokenizer
 from services.generator.detokenizer import Detokenizer
 from tests.unit import seeded_generators as seeded
 
-NAMES = ["byte-level-bpe", "unigram", "wordpiece"]
+NAMES = ["byte-level-bpe", "byte-fallback", "unigram", "wordpiece"]
 TEXTS = [
     "Hello  world,\n\tthis is it.",
     " leading space and trailing ",
     "文档中的句子。第二句！",
     "👩‍👩‍👧 and 🙂🙂 or é",
+    "🏳️‍🌈🏴\U000e0067\U000e0062\U000e007f 👍🏽 e\u0301a\u0308\u0323 हिन्दी",
     "naïve café Größe",
 ]
 
@@ -30,10 +32,35 @@ TEXTS = [
 def tokenizer_named(name: str) -> PreTrainedTokenizerBase:
     if name == "wordpiece":
         return load_tokenizer(checkpoint.find("embedded").path)
+    make = {
+        "byte-level-bpe": seeded.bart_tokenizer,
+        "byte-fallback": byte_fallback_tokenizer,
+        "unigram": seeded.t5_tokenizer,
+    }
     with TemporaryDirectory() as folder:
-        made = seeded.bart_tokenizer() if name == "byte-level-bpe" else seeded.t5_tokenizer()
-        made.save_pretrained(folder)
+        make[name]().save_pretrained(folder)
         return load_tokenizer(Path(folder))
+
+
+def byte_fallback_tokenizer() -> PreTrainedTokenizerFast:
+    """As Llama 2's: characters that the vocabulary lacks are spelled byte by byte."""
+    control = ["<unk>", "<s>", "</s>"]
+    letters = ["▁", *"abcdehiorst", "▁a", "▁t", "th", "▁th", "▁the"]
+    vocabulary = [*control, *(f"<0x{byte:02X}>" for byte in range(256)), *letters]
+    merges = [("▁", "a"), ("▁", "t"), ("t", "h"), ("▁t", "h"), ("▁th", "e")]
+    tokenizer = Tokenizer(
+        models.BPE(
+            vocab={token: number for number, token in enumerate(vocabulary)},
+            merges=merges,
+            unk_token="<unk>",
+            byte_fallback=True,
+        )
+    )
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
 
 
 def deltas_of(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> list[str]:
@@ -66,6 +93,14 @@ def test_a_character_of_several_tokens_comes_whole_with_its_last() -> None:
     token_ids = tokenizer.encode("🦆", add_special_tokens=False)
     assert len(token_ids) > 1
     assert deltas_of(tokenizer, token_ids) == [*[""] * (len(token_ids) - 1), "🦆", ""]
+
+
+def test_bytes_that_are_decoded_together_come_together() -> None:
+    """The last of them may break all the others."""
+    tokenizer = tokenizer_named("byte-fallback")
+    start, whole, broken, word = tokenizer.convert_tokens_to_ids(["<0xC3>", "<0xA9>", "<0xE2>", "▁a"])
+    assert deltas_of(tokenizer, [start, whole, word]) == ["", "", "é a", ""]
+    assert deltas_of(tokenizer, [start, whole, broken, word]) == ["", "", "", "\ufffd\ufffd\ufffd a", ""]
 
 
 def test_a_space_between_words_survives_a_control_token() -> None:

@@ -134,6 +134,21 @@ def test_every_step_is_that_of_the_engine_alone(family: str, tmp_path: Path) -> 
     assert steps == {number: list(engine.generate(*request)) for number, request in requests.items()}
 
 
+def test_a_stop_string_frees_the_row_while_the_model_would_go_on(tmp_path: Path) -> None:
+    seeded.save_t5(tmp_path, min_new_tokens=40)
+    engine = Seq2Seq(tmp_path, "cpu", 512, 400, dtype=torch.float64)
+    flight = engine.flight()
+    assert flight is not None
+    prompt = engine.fit("why?", [Passage("1", "The reranker.")])
+    text = "".join(step.text for step in engine.generate(prompt, Sampling(40)))
+    stop = text[len(text) // 2 :][:3]
+    pilot = Pilot(flight)
+    pilot.step({0: (prompt, Sampling(40)), 1: (prompt, Sampling(40, min_output_tokens=0, stop=(stop,)))})
+    pilot.until_landed()
+    assert pilot.texts == {0: text, 1: text[: text.index(stop)]}
+    assert pilot.ended_at[1] < pilot.ended_at[0] == 40
+
+
 @pytest.mark.parametrize("family", ["t5", "bart"])
 def test_a_short_answer_ends_long_before_the_long_one_that_began_earlier(family: str) -> None:
     pilot = Pilot(models.fly(models.make(family, min_new_tokens=200)))

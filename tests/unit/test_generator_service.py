@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +13,22 @@ import grpc
 import pytest
 import torch
 from google.rpc import error_details_pb2, status_pb2
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from transformers import AutoTokenizer, RagSequenceForGeneration, RagTokenForGeneration
 
-from chassis import checkpoint
+from chassis import attributes, checkpoint
 from chassis.config import ConfigError
 from chassis.device import Device
 from chassis.interceptors import ServerInterceptor
-from chassis.metrics import Metrics
+from chassis.metrics import FINISHED_REASONS, Metrics
 from chassis.queue import Queue
 from chassis.runtime import Runtime
 from services.generator.config import GeneratorConfig
 from services.generator.decoding import Generation
+from services.generator.row_flight import RowFlight
+from services.generator.seq2seq import Seq2Seq
 from services.generator.service import GeneratorService
 from tests.unit import seeded_generators as seeded
 from trivium.v1 import generator_pb2 as pb
@@ -31,6 +36,8 @@ from trivium.v1 import generator_pb2_grpc, passage_pb2
 
 TEXT = "The reranker scores at most 200 candidates. Coffee is brewed at noon. Ships sail at six."
 START = 70
+SMALL_WINDOW = [("grpc.http2.lookahead_bytes", 128), ("grpc.http2.bdp_probe", 0)]
+"""Of a client that has nothing sent to it but what it reads."""
 
 if TYPE_CHECKING:  # in the stubs' stubs only
     Stub = generator_pb2_grpc.GeneratorServiceAsyncStub
@@ -45,8 +52,8 @@ async def until(is_so: Callable[[], object]) -> None:
 
 
 class Served:
-    def __init__(self, stub: Stub, runtime: Runtime, queue: Queue[Generation]) -> None:
-        self.stub, self.runtime, self.queue = stub, runtime, queue
+    def __init__(self, stub: Stub, address: str, runtime: Runtime, queue: Queue[Generation]) -> None:
+        self.stub, self.address, self.runtime, self.queue = stub, address, runtime, queue
 
     async def answer(self, request: pb.GenerateRequest) -> tuple[list[pb.TextDelta], pb.GenerateFinished]:
         *deltas, last = [one async for one in self.stub.Generate(request)]
@@ -71,11 +78,20 @@ async def served(settings: GeneratorConfig) -> AsyncIterator[Served]:
         interceptor.ready = True
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Served(generator_pb2_grpc.GeneratorServiceStub(channel), runtime, queue)
+            yield Served(generator_pb2_grpc.GeneratorServiceStub(channel), f"127.0.0.1:{port}", runtime, queue)
     finally:
         await server.stop(0)
         await service.stop()
         runtime.close()
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """Those of calls."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr("chassis.interceptors.tracer", provider.get_tracer("test"))
+    return exporter
 
 
 def request(question: str = "How many candidates are scored?", *texts: str) -> pb.GenerateRequest:
@@ -96,6 +112,24 @@ def sampled(max_output_tokens: int, asked: pb.GenerateRequest | None = None) -> 
     return asked
 
 
+def stopped(*stop: str, max_output_tokens: int = 30) -> pb.GenerateRequest:
+    asked = sampled(max_output_tokens)
+    asked.sampling.stop.extend(stop)
+    return asked
+
+
+def text_of(deltas: Iterable[pb.TextDelta]) -> str:
+    return "".join(delta.text for delta in deltas)
+
+
+def num_finished(generator: Served) -> dict[str, float]:
+    """Answers by why they ended."""
+    read = generator.runtime.metrics.registry.get_sample_value
+    counts = {one: read("trivium_answers_finished_total", {"reason": one}) for one in FINISHED_REASONS}
+    assert None not in counts.values(), "a series is not there"
+    return {reason: count for reason, count in counts.items() if count}
+
+
 def field_of(error: grpc.aio.AioRpcError) -> str:
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     details = dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
@@ -107,7 +141,9 @@ def field_of(error: grpc.aio.AioRpcError) -> str:
 
 async def test_an_extractive_answer_is_quotes_and_says_so() -> None:
     async with served(GeneratorConfig(device="cpu")) as generator:
-        deltas, finished = await generator.answer(request())
+        asked = request()
+        asked.sampling.stop.append("reranker")
+        deltas, finished = await generator.answer(asked)
     first = deltas[0].quotes[0]
     assert first.text == "The reranker scores at most 200 candidates."
     assert deltas[0].text == f"{first.text} [1]"
@@ -142,6 +178,9 @@ async def test_a_written_answer_streams_and_is_measured(tmp_path: Path) -> None:
     assert finished.usage.output_tokens == 20
     assert sample("trivium_time_to_first_token_seconds_count") == 1
     assert sample("trivium_time_per_output_token_seconds_count") == 1
+    stats = finished.stats
+    assert stats.time_to_first_token_ms > stats.queue_ms
+    assert 0 < stats.time_per_output_token_ms * 19 < stats.compute_ms
 
 
 async def test_a_cancelled_call_stops_the_work_and_frees_its_place(tmp_path: Path) -> None:
@@ -186,6 +225,74 @@ async def test_a_model_whose_positions_are_not_known_answers_one_at_a_time(
     assert {finished.stats.batch_size for _, finished in answers} == {1}
 
 
+@pytest.mark.parametrize(("family", "together"), [("t5", True), ("bart", False)], ids=["in flight", "one at a time"])
+async def test_a_stop_string_ends_the_answer_and_is_not_in_it(
+    family: str, together: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeded.SAVE[family](tmp_path)
+    if not together:
+        monkeypatch.setattr(Seq2Seq, "flight", lambda _: None)
+    async with served(GeneratorConfig(device="cpu", engine="seq2seq", model=str(tmp_path))) as generator:
+        deltas, unstopped = await generator.answer(sampled(30))
+        text = text_of(deltas)
+        stop = text[10:18]
+        assert not any(stop in delta.text for delta in deltas), "it is to lie across tokens"
+        cut, finished = await generator.answer(stopped("never", stop))
+        uncut, other = await generator.answer(stopped("never"))
+    assert text_of(cut) == text[: text.index(stop)]
+    assert (finished.reason, finished.stop) == (pb.FINISH_REASON_STOP, stop)
+    assert finished.usage.output_tokens < unstopped.usage.output_tokens
+    assert (text_of(uncut), other.HasField("stop"), other.reason) == (text, False, unstopped.reason)
+
+
+async def test_how_answers_ended_is_counted_and_told_to_the_span(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spans: InMemorySpanExporter
+) -> None:
+    seeded.save_t5(tmp_path, min_new_tokens=4_000)
+    settings = GeneratorConfig(device="cpu", engine="seq2seq", model=str(tmp_path))
+    async with served(settings) as generator:
+        assert num_finished(generator) == {}
+        with pytest.raises(grpc.aio.AioRpcError) as late:
+            [one async for one in generator.stub.Generate(sampled(1_000), timeout=0.5)]
+        assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        await until(lambda: num_finished(generator) == {"deadline": 1})
+        cancelled = generator.stub.Generate(sampled(400))
+        await cancelled.read()
+        cancelled.cancel()
+        await until(lambda: num_finished(generator) == {"deadline": 1, "cancelled": 1})
+        await generator.answer(sampled(5))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await generator.answer(sampled(0))
+        monkeypatch.setattr(RowFlight, "step", lambda *_: 1 / 0)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await generator.answer(sampled(5))
+        await until(lambda: len(spans.get_finished_spans()) == 5)
+        assert num_finished(generator) == {"length": 1, "cancelled": 1, "deadline": 1, "failed": 1}
+    told: list[dict[str, Any]] = [dict(span.attributes or {}) for span in spans.get_finished_spans()]
+    assert [one.get("gen_ai.response.finish_reasons") for one in told] == [
+        ("deadline",), ("cancelled",), ("length",), None, ("failed",),
+    ]  # fmt: skip
+    assert told[2][attributes.TIME_PER_OUTPUT_TOKEN_MS] > 0
+    assert told[2][attributes.TIME_TO_FIRST_TOKEN_MS] > told[2][attributes.QUEUE_MS]
+
+
+async def test_a_slow_reader_delays_nobody_and_catches_up_in_few_messages(tmp_path: Path) -> None:
+    seeded.save_t5(tmp_path, min_new_tokens=4_000)
+    settings = GeneratorConfig(device="cpu", engine="seq2seq", model=str(tmp_path))
+    async with served(settings) as generator, grpc.aio.insecure_channel(generator.address, SMALL_WINDOW) as channel:
+        slow = generator_pb2_grpc.GeneratorServiceStub(channel).Generate(sampled(150), timeout=60)
+        read: list[Any] = [await slow.read()]
+        *deltas, last = [one async for one in generator.stub.Generate(sampled(150), timeout=60)]
+        await until(lambda: generator.queue.statistics["served"] == 2)  # both: the row did not pause
+        while not read[-1].HasField("finished"):
+            read.append(await slow.read())
+    assert text_of(one.delta for one in read) == text_of(one.delta for one in deltas)
+    assert len(deltas) > 75
+    assert len(read) < len(deltas) / 2
+    assert read[-1].finished.usage == last.finished.usage
+    assert read[-1].finished.stats.batch_size == 2
+
+
 async def test_a_call_that_is_not_read_is_cancelled_like_any_other(tmp_path: Path) -> None:
     seeded.save_t5(tmp_path, min_new_tokens=4_000)
     settings = GeneratorConfig(device="cpu", engine="seq2seq", model=str(tmp_path))
@@ -214,6 +321,9 @@ INVALID: dict[str, tuple[pb.GenerateRequest, str]] = {
     "same id twice": (broken(lambda one: setattr(one.passages[1], "passage_id", "p0")), "passages[1].passage_id"),
     "no tokens": (sampled(0), "sampling.max_output_tokens"),
     "too many tokens": (sampled(4_097), "sampling.max_output_tokens"),
+    "17 stop strings": (stopped(*"abcdefghijklmnopq"), "sampling.stop"),
+    "empty stop string": (stopped("a", "b", "c", ""), "sampling.stop[3]"),
+    "long stop string": (stopped("a", "b" * 257), "sampling.stop[1]"),
 }
 
 
@@ -306,7 +416,7 @@ async def test_rag_over_grpc_says_what_transformers_says(engine: Any, stock: Any
     assert [(one.passage_id, one.weight) for one in finished.passage_weights] == [("p0", 1.0)]
 
 
-async def test_scores_that_do_not_fit_the_passages_are_named(tmp_path: Path) -> None:
+async def test_scores_that_do_not_fit_the_passages_and_stop_strings_are_named(tmp_path: Path) -> None:
     seeded.save_rag(tmp_path)
     settings = GeneratorConfig(device="cpu", engine="rag-token", model=str(tmp_path))
     async with served(settings) as generator:
@@ -316,6 +426,7 @@ async def test_scores_that_do_not_fit_the_passages_are_named(tmp_path: Path) -> 
             (scored(request("How many?", TEXT, TEXT), 1.0, 2.0, 3.0), "passage_scores"),
             (scored(request("How many?", TEXT, TEXT), 1.0, math.nan), "passage_scores[1]"),
             (scored(request("How many?", TEXT, TEXT), math.inf, 1.0), "passage_scores[0]"),
+            (scored(stopped("END"), 1.0), "sampling.stop"),
         ):
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await generator.answer(asked)

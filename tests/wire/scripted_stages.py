@@ -27,7 +27,9 @@ from trivium.v1.generator_pb2 import (
     GenerateResponse,
     PassageWeight,
     TextDelta,
+    TokenLogprob,
     Usage,
+    WrittenToken,
 )
 from trivium.v1.generator_pb2_grpc import GeneratorServiceServicer, add_GeneratorServiceServicer_to_server
 from trivium.v1.passage_pb2 import Candidate, Passage, Scores, StageStats
@@ -178,7 +180,8 @@ class ScriptedGenerator(ScriptedStage, GeneratorServiceServicer):
     async def Generate(self, request: GenerateRequest, context: Context) -> AsyncIterator[GenerateResponse]:
         async with self._act(request, context):
             for position, piece in enumerate(self.pieces):
-                yield GenerateResponse(delta=TextDelta(text=piece))
+                token = WrittenToken(chosen=TokenLogprob(token_id=position, token=piece, logprob=-0.5))
+                yield GenerateResponse(delta=TextDelta(text=piece, tokens=[token]))
                 if position == 0 and self.midway_acts:
                     await self.midway_acts.popleft()(context)
             if self.finishes:
@@ -196,6 +199,10 @@ class ScriptedGenerator(ScriptedStage, GeneratorServiceServicer):
             dropped_passage_ids=["z"],
             passage_weights=[PassageWeight(passage_id="a", weight=0.75), PassageWeight(passage_id="b", weight=0.25)],
             stats=StageStats(stage="generator", compute_ms=1),
+            prompt_template="cite-sources-1",
+            cited_passage_ids=["b", "a"],
+            num_removed_citations=2,
+            stop="\n\n",
         )
 
 

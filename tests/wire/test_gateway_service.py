@@ -145,6 +145,17 @@ async def test_an_answer_carries_text_sources_and_report(system: System) -> None
     assert not answer.report.degraded
 
 
+async def test_all_that_the_generator_says_of_its_answer_is_passed_on(system: System) -> None:
+    answer = await system.gateway.Answer(ASK, timeout=DEADLINE_S)
+    *_, last = await system.stream(ASK_STREAM)
+    for told in (answer, last.finished):
+        assert told.prompt_template == "cite-sources-1"
+        assert list(told.cited_passage_ids) == ["b", "a"]
+        assert told.num_removed_citations == 2
+        assert told.stop == "\n\n"
+    assert [token.chosen.token for token in answer.tokens] == ["Forty", "-two ", "[1]."]
+
+
 async def test_the_generator_is_told_dense_scores_and_its_weights_are_passed_on(system: System) -> None:
     for candidate, score in zip(system.retriever.response.candidates, (71.5, 70.25, None), strict=True):
         if score is not None:
