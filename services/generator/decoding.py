@@ -35,7 +35,7 @@ class Generation:
     prompt: Prompt
     sampling: Sampling
     buffer: asyncio.Queue[Step | None]
-    """Steps that brought text. None follows the last, however it ended."""
+    """Steps that brought text or log-probabilities. None follows the last, however it ended."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Flyer:
         self.finish = step.finish
         if step.text:
             self.first_text_at = self.first_text_at or time.perf_counter()
+        if step.text or step.tokens:
             self.entry.work.buffer.put_nowait(step)
 
     def ended(self, report: BatchReport) -> Ended:
@@ -108,7 +109,8 @@ class DecodingLoop:
     async def answer(
         self, prompt: Prompt, sampling: Sampling, deadline: Deadline
     ) -> AsyncGenerator[Step | Ended, None]:
-        """The steps that brought text, then how it ended. Closing the iteration stops the work at the next step.
+        """The steps that brought text or log-probabilities, then how it ended. Closing the iteration stops the work
+        at the next step.
 
         Raises what the queue refuses or drops it with, or what the engine raised.
         """
@@ -214,7 +216,7 @@ class DecodingLoop:
     def _cost(self, prompt: Prompt, sampling: Sampling) -> int:
         """Tokens that the device will work on, as far as can be told."""
         expected = sampling.max_output_tokens if self._expected_tokens is None else round(self._expected_tokens)
-        return prompt.num_padded_tokens + min(sampling.max_output_tokens, expected)
+        return prompt.num_padded_tokens + sampling.num_beams * min(sampling.max_output_tokens, expected)
 
 
 def _end(buffer: asyncio.Queue[Step | None], future: asyncio.Future[Ended]) -> None:

@@ -37,10 +37,10 @@ from services.generator.rag import Rag, RagSequence, RagToken
 from services.generator.room import ONE, Room
 from services.generator.seq2seq import Seq2Seq
 from services.generator.whole_answers import WholeAnswers, WholeEnded
+from services.generator.wire import read_sampling, written_token
 from trivium.v1 import generator_pb2, generator_pb2_grpc, passage_pb2
 
 MAX_TEXTS = 1_000
-DEFAULT_OUTPUT_TOKENS = 256
 
 ENGINES: dict[str, Callable[..., Engine[Any]]] = {
     "extractive": Extractive,
@@ -97,8 +97,8 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         began = time.perf_counter()
         self._require_valid(request)
         assert self._loop is not None
+        sampling = read_sampling(request.sampling, self._config.engine, self._engine.max_output_tokens)
         prompt = await self._fit(request)
-        sampling = self._sampling(request)
         async with contextlib.aclosing(self._loop.answer(prompt, sampling, deadline.current())) as events:
             async for event in events:
                 if isinstance(event, Step):
@@ -159,9 +159,6 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
                 raise InvalidRequest(f"passages[{number}].range", "must be as long as the text")
         require_unique("passages", "passage_id", (passage.passage_id for passage in request.passages))
         self._require_scores(request)
-        if request.sampling.HasField("max_output_tokens"):
-            limit = self._engine.max_output_tokens
-            require_between("sampling.max_output_tokens", request.sampling.max_output_tokens, 1, limit)
 
     def _require_scores(self, request: generator_pb2.GenerateRequest) -> None:
         if not request.passage_scores:
@@ -177,11 +174,6 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
             )
         for number, score in enumerate(request.passage_scores):
             require_finite(f"passage_scores[{number}]", score, -math.inf, math.inf)
-
-    def _sampling(self, request: generator_pb2.GenerateRequest) -> Sampling:
-        if request.sampling.HasField("max_output_tokens"):
-            return Sampling(request.sampling.max_output_tokens)
-        return Sampling(min(DEFAULT_OUTPUT_TOKENS, self._engine.max_output_tokens))
 
     async def _fit(self, request: generator_pb2.GenerateRequest) -> Prompt:
         scores = request.passage_scores or itertools.repeat(0.0)
@@ -242,4 +234,5 @@ def _delta(step: Step) -> generator_pb2.TextDelta:
             )
             for quote in step.quotes
         ],
+        tokens=map(written_token, step.tokens),
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.generator.detokenizer import Detokenizer
-from services.generator.engine import Logprobs, Step
+from services.generator.engine import Finish, Logprobs, Step, WrittenToken
+from services.generator.spelling import written
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -16,6 +17,7 @@ class Writer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int, unforced_ends: frozenset[int]) -> None:
         """`unforced_ends` are the tokens by which the model says that it is done."""
+        self._tokenizer = tokenizer
         self._detokenizer = Detokenizer(tokenizer)
         self._max_tokens = max_tokens
         self._unforced_ends = unforced_ends
@@ -25,7 +27,13 @@ class Writer:
         """The step that this token makes."""
         self._num_tokens += 1
         text = self._detokenizer.add(token_id)
+        tokens = self._told(token_id, logprobs)
         if not is_last:
-            return Step(text, num_tokens=1)
+            return Step(text, num_tokens=1, tokens=tokens)
         is_cut = self._num_tokens == self._max_tokens and token_id not in self._unforced_ends
-        return Step(text + self._detokenizer.end(), num_tokens=1, finish="length" if is_cut else "stop")
+        finish: Finish = "length" if is_cut else "stop"
+        return Step(text + self._detokenizer.end(), num_tokens=1, finish=finish, tokens=tokens)
+
+    def _told(self, token_id: int, logprobs: Logprobs | None) -> tuple[WrittenToken, ...]:
+        """The token with its log-probabilities, where they are wanted."""
+        return () if logprobs is None else (written(self._tokenizer, token_id, logprobs),)

@@ -234,7 +234,7 @@ def test_a_row_whose_rules_fail_fails_alone() -> None:
     pilot = Pilot(models.fly(model))
     pilot.step({n: (models.prompt_of(5, 6), Sampling(9)) for n in range(2)})
     ((_, rows),) = pilot.flight._batches
-    rows[1].rules.processors.append(lambda *_: 1 / 0)
+    rows[1].rules.choice.processors.append(lambda *_: 1 / 0)
     pilot.until_landed()
     assert pilot.errors.keys() == {1}
     assert pilot.texts[0] == expected
