@@ -18,8 +18,8 @@ def search(model: PreTrainedModel, token_ids: torch.Tensor, **options: Any) -> G
     """Yields None after each step of the decoder and at the end the ids of the best beam, without the start token.
 
     `token_ids` are the prompt, shape (1, tokens). Closing the generator ends the search and frees what it holds. To
-    be resumed on one thread only. What a pause leaves set of torch's modes is undone by this function's own, which
-    is entered at each resumption and left at each pause.
+    be resumed and closed on one thread only. What a pause leaves set of torch's modes is undone by this function's
+    own, which is entered at each resumption and left at each pause.
     """
     running = greenlet(
         lambda: model.generate(
