@@ -120,8 +120,7 @@ def _in_flight(model: Any, requests: Sequence[Request]) -> tuple[int, int]:
     from services.generator.rules import rules
 
     def begin(prompt: TokenPrompt, sampling: Sampling) -> Opening:
-        max_tokens = sampling.max_output_tokens
-        return Opening(rules(model, prompt.token_ids, max_tokens), _Silent(), max_tokens)
+        return Opening(rules(model, prompt.token_ids, sampling), _Silent(), sampling.max_output_tokens)
 
     positions = positions_of(model)
     assert positions is not None

@@ -18,19 +18,31 @@ from cli.options import (
     Indexer,
     Json,
     Language,
+    MaxOutputTokens,
     MetadataFields,
+    MinOutputTokens,
+    MinP,
+    NoRepeatNgramSize,
+    NumBeams,
     NumCandidates,
     NumProbed,
     Prune,
+    RepetitionPenalty,
+    Seed,
+    Stop,
+    Temperature,
     TextFields,
     Timeout,
     TitleField,
     TopK,
+    TopKTokens,
+    TopP,
     UriField,
     Wait,
     console_for,
     failures_shown,
     read_filter,
+    read_sampling,
 )
 
 if TYPE_CHECKING:
@@ -177,6 +189,17 @@ def ask(
     collection: Collection = "default",
     top_k: TopK = None,
     filter: Filter = "",
+    max_output_tokens: MaxOutputTokens = None,
+    min_output_tokens: MinOutputTokens = None,
+    temperature: Temperature = None,
+    top_k_tokens: TopKTokens = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    seed: Seed = None,
+    repetition_penalty: RepetitionPenalty = None,
+    no_repeat_ngram_size: NoRepeatNgramSize = None,
+    stop: Stop = None,
+    num_beams: NumBeams = None,
     timeout: Timeout = 30.0,
     json: Json = False,
 ) -> None:
@@ -185,9 +208,23 @@ def ask(
 
     from cli.ask import as_json, ask
 
+    sampling = read_sampling(
+        max_output_tokens=max_output_tokens,
+        min_output_tokens=min_output_tokens,
+        temperature=temperature,
+        top_k=top_k_tokens,
+        top_p=top_p,
+        min_p=min_p,
+        seed=seed,
+        repetition_penalty=repetition_penalty,
+        no_repeat_ngram_size=no_repeat_ngram_size,
+        stop=stop,
+        num_beams=num_beams,
+    )
     with failures_shown(json):
         console = Console(quiet=json)
-        answer = ask(gateway, question, _search_options(collection, top_k, filter=filter), timeout, console)
+        options = _search_options(collection, top_k, filter=filter)
+        answer = ask(gateway, question, options, timeout, console, sampling)
     if json:
         print(as_json(answer))
 

@@ -24,10 +24,17 @@ NO_TEXT = {
 
 
 def ask(
-    address: str, question: str, search: gateway_pb2.SearchOptions, timeout_s: float, console: Console
+    address: str,
+    question: str,
+    search: gateway_pb2.SearchOptions,
+    timeout_s: float,
+    console: Console,
+    sampling: generator_pb2.Sampling | None = None,
 ) -> gateway_pb2.AnswerResponse:
     """Print an answer while it comes, then its citations, its waterfall and its trace id. Raises CallFailed."""
-    request = gateway_pb2.AnswerStreamRequest(question=question, search=search, allow_sources_only=True)
+    request = gateway_pb2.AnswerStreamRequest(
+        question=question, search=search, sampling=sampling, allow_sources_only=True
+    )
 
     def write(text: str) -> None:
         console.print(Text(printable(text)), end="", soft_wrap=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from trivium.v1 import metadata_pb2
+    from trivium.v1 import generator_pb2, metadata_pb2
 
 Gateway = Annotated[str, typer.Option(help="The gateway's gRPC address.", envvar="TRIVIUM_GATEWAY")]
 Indexer = Annotated[str, typer.Option(help="The indexer's gRPC address.", envvar="TRIVIUM_INDEXER")]
@@ -40,6 +40,28 @@ MetadataFields = Annotated[
     ),
 ]
 Prune = Annotated[bool, typer.Option("--prune", help="Delete every document of the collection that was not read.")]
+MaxOutputTokens = Annotated[
+    int | None, typer.Option(help="Tokens an answer may have. [default: 256]", min=1, max=4_096)
+]
+MinOutputTokens = Annotated[int | None, typer.Option(help="Tokens it must have before it may end.", min=0, max=4_096)]
+Temperature = Annotated[
+    float | None,
+    typer.Option(help="Draw tokens by chance, more makes unlikely ones likelier. 0 is greedy.", min=0, max=2),
+]
+TopKTokens = Annotated[int | None, typer.Option(help="Draw among so many of the likeliest tokens.", min=1, max=1_000)]
+TopP = Annotated[
+    float | None, typer.Option(help="Draw among the fewest tokens that together are so probable.", min=0, max=1)
+]
+MinP = Annotated[
+    float | None, typer.Option(help="Draw among tokens at least this share as probable as the likeliest.", min=0, max=1)
+]
+Seed = Annotated[int | None, typer.Option(help="Draw the same each time.", min=0, max=2**64 - 1)]
+RepetitionPenalty = Annotated[float | None, typer.Option(help="Above 1 repeats less.", min=0, max=10)]
+NoRepeatNgramSize = Annotated[
+    int | None, typer.Option(help="No run of so many tokens occurs twice in an answer.", min=0, max=100)
+]
+Stop = Annotated[list[str] | None, typer.Option(help="A string that ends the answer; may be repeated.")]
+NumBeams = Annotated[int | None, typer.Option(help="Search with so many beams (engine seq2seq).", min=1, max=16)]
 Timeout = Annotated[float, typer.Option(help="Seconds the whole question may take.", min=0.001)]
 Filter = Annotated[
     str,
@@ -63,6 +85,14 @@ def read_filter(text: str) -> metadata_pb2.Filter | None:
         return json_format.Parse(text, metadata_pb2.Filter())
     except json_format.ParseError as error:
         raise typer.BadParameter(str(error), param_hint="--filter") from None
+
+
+def read_sampling(**given: Any) -> generator_pb2.Sampling | None:
+    """What the options say of how the answer is written; None where they say nothing."""
+    from trivium.v1 import generator_pb2
+
+    given = {name: value for name, value in given.items() if value not in (None, [])}
+    return generator_pb2.Sampling(**given) if given else None
 
 
 @contextmanager

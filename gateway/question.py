@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from chassis.errors import InvalidRequest
+from chassis.sampling import require_sampling
 from chassis.validation import (
     require_between,
     require_enum,
@@ -17,7 +18,6 @@ from trivium.v1.gateway_pb2 import AnswerRequest, AnswerStreamRequest, ExplainRe
 from trivium.v1.generator_pb2 import Sampling
 from trivium.v1.retriever_pb2 import RetrievalMode, RetrieveRequest
 
-MAX_OUTPUT_TOKENS = 4_096
 DEFAULT_TOP_K = 5
 DEFAULT_NUM_CANDIDATES = 30
 
@@ -40,8 +40,11 @@ class Question:
 
 
 def read_question(request: AnswerRequest | AnswerStreamRequest, config: GatewayConfig) -> Question:
-    """The question that a request wants answered. Raises InvalidRequest, naming the request's field."""
-    require_sampling(request.sampling)
+    """The question that a request wants answered. Raises InvalidRequest, naming the request's field.
+
+    Of its sampling the contract's limits are checked; a generator's own may be narrower.
+    """
+    require_sampling({field.name: value for field, value in request.sampling.ListFields()})
     return replace(
         read_search(request.question, request.search, config),
         sampling=request.sampling if request.HasField("sampling") else None,
@@ -80,12 +83,6 @@ def read_explanation(request: ExplainRequest, config: GatewayConfig) -> Question
         require_passage_id("passage_id", request.passage_id)
         question.retrieval.passage_id = request.passage_id
     return question
-
-
-def require_sampling(sampling: Sampling) -> None:
-    """Raises InvalidRequest where the contract's limits are broken; a generator's own may be narrower."""
-    if sampling.HasField("max_output_tokens"):
-        require_between("sampling.max_output_tokens", sampling.max_output_tokens, 1, MAX_OUTPUT_TOKENS)
 
 
 def _top_k(options: SearchOptions, config: GatewayConfig) -> int:

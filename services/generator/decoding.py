@@ -229,7 +229,7 @@ class DecodingLoop:
     def _cost(self, prompt: Prompt, sampling: Sampling) -> int:
         """Tokens that the device will work on, as far as can be told."""
         expected = sampling.max_output_tokens if self._expected_tokens is None else round(self._expected_tokens)
-        return prompt.num_padded_tokens + min(sampling.max_output_tokens, expected)
+        return prompt.num_padded_tokens + sampling.num_beams * min(sampling.max_output_tokens, expected)
 
 
 def _end(buffer: Buffer, future: asyncio.Future[Ended]) -> None:

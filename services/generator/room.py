@@ -15,11 +15,13 @@ class Size:
 
     num_prompt_tokens: int
     max_output_tokens: int
+    num_rows: int = 1
+    """Beams."""
 
     @classmethod
     def of(cls, prompt: Prompt, sampling: Sampling) -> Size:
         """The size of an answer that becomes as long as it may."""
-        return cls(prompt.num_padded_tokens, sampling.max_output_tokens)
+        return cls(prompt.num_padded_tokens, sampling.max_output_tokens, sampling.num_beams)
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,12 @@ class Room:
         reads, rows = [*joining, newcomer], [*flying, *joining, newcomer]
         if len(rows) == 1:
             return True
+        num_rows = sum(row.num_rows for row in rows)
         longest_prompt = max(row.num_prompt_tokens for row in rows)
         longest_answer = max(row.max_output_tokens for row in rows)
         return (
-            len(rows) <= self.max_rows
-            and len(rows) * (longest_prompt + longest_answer) <= self.max_cache_tokens
+            num_rows <= self.max_rows
+            and num_rows * (longest_prompt + longest_answer) <= self.max_cache_tokens
             and (not joining or len(reads) * max(row.num_prompt_tokens for row in reads) <= self.max_prefill_tokens)
         )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from services.generator.choice import Chosen, choose
 from services.generator.decoder import AnyDecoder
 from services.generator.engine import Sampling, Step
 from services.generator.prompt import TokenPrompt
@@ -80,22 +81,18 @@ class RowFlight:
         return self._write(memory, rows, scores)
 
     def _write(self, memory: Any, rows: list[Row], scores: torch.Tensor) -> dict[int, Outcome]:
-        """The likeliest token of each row by its own rules. A row whose rules fail is done."""
+        """The next token of each row, as it chooses. A row whose rules fail is done."""
         memory.grow()
         self._batches.append((memory, rows))
-        outcomes: dict[int, Outcome] = {}
-        for place, row in enumerate(rows):
-            if row.rules.processors:
-                try:
-                    scores[place] = row.rules.processors(row.token_ids, scores[place : place + 1])[0]
-                except Exception as error:
-                    outcomes[row.number], row.is_done = error, True
-        chosen = scores.argmax(dim=-1)
-        for place, (row, number) in enumerate(zip(rows, chosen.tolist(), strict=True)):
-            if row.number in outcomes:
-                continue
-            try:
-                outcomes[row.number] = row.write(chosen[place : place + 1], number)
-            except Exception as error:
-                outcomes[row.number], row.is_done = error, True
-        return outcomes
+        chosen = choose([row.rules.choice for row in rows], [row.token_ids for row in rows], scores)
+        return {row.number: _outcome(row, one) for row, one in zip(rows, chosen, strict=True)}
+
+
+def _outcome(row: Row, chosen: Chosen | Exception) -> Outcome:
+    try:
+        if isinstance(chosen, Exception):
+            raise chosen
+        return row.write(chosen.token_id, chosen.number, chosen.logprobs)
+    except Exception as error:
+        row.is_done = True
+        return error

@@ -1,8 +1,9 @@
-"""What a checkpoint's generation settings ask of one answer. Imports torch."""
+"""What a checkpoint's generation settings and a request ask of one answer. Imports torch."""
 
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,17 +13,23 @@ import torch
 from transformers.generation import EosTokenCriteria, MaxLengthCriteria
 from transformers.modeling_outputs import BaseModelOutput
 
+from services.generator.choice import Choice, draws
+from services.generator.engine import Sampling
+
 if TYPE_CHECKING:
     from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
+OF_BEAMS = ("early_stopping", "length_penalty")
 NOT_GREEDY = (
-    *("num_beams", "num_beam_groups", "early_stopping", "length_penalty", "num_return_sequences"),
-    *("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p"),
+    *("num_beams", "num_beam_groups", *OF_BEAMS, "num_return_sequences"),
+    *("do_sample", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"),
 )
 LENGTHS = ("max_length", "max_new_tokens")
-"""What of a checkpoint's generation settings is not heeded: decoding is greedy, its length the request's.
+"""What of a checkpoint's generation settings is not heeded: decoding is greedy unless the request says otherwise, its
+length the request's.
 
-All else is: forced, suppressed and start tokens, least length, n-grams not to repeat, repetition penalty.
+All else is: forced, suppressed and start tokens, least length, n-grams not to repeat, repetition penalty; and in a
+search how beams are ranked and when it ends.
 """
 
 
@@ -33,8 +40,7 @@ class Rules:
     start: torch.Tensor
     """What the decoder reads first, shape (1, tokens), int64, on the model's device: one token, or the prompt where
     there is no encoder to read it."""
-    processors: LogitsProcessorList
-    """Change scores of shape (1, vocabulary); some have a state of their own."""
+    choice: Choice
     ends: frozenset[int]
     """Tokens that end the answer."""
 
@@ -51,6 +57,12 @@ def greedy(config: GenerationConfig) -> GenerationConfig:
     return config
 
 
+def of_beams(config: GenerationConfig) -> dict[str, Any]:
+    """What the settings say of a search, as options of `generate`."""
+    settings = {name: getattr(config, name) for name in OF_BEAMS}
+    return {name: value for name, value in settings.items() if value is not None}
+
+
 def unforced_ends(config: GenerationConfig) -> frozenset[int]:
     """The tokens by which the model says that it is done. Where its settings force one at the greatest length,
     it says nothing there."""
@@ -63,14 +75,27 @@ def least_lengths(config: GenerationConfig, max_tokens: int) -> dict[str, int]:
     return {name: min(length, max_tokens) for name, length in lengths.items() if length}
 
 
-def least_new_tokens(config: GenerationConfig, max_tokens: int) -> int:
-    """How many tokens an encoder-decoder must write by them; `min_length` counts the token that it starts with."""
-    lengths = least_lengths(config, max_tokens)
-    return max(lengths.get("min_length", 0) - 1, lengths.get("min_new_tokens", 0))
+def options(model: PreTrainedModel, prompt_ids: Sequence[int], sampling: Sampling) -> dict[str, Any]:
+    """What `generate` is told of a request. All else is as `greedy` left it."""
+    asked = {
+        "max_new_tokens": sampling.max_output_tokens,
+        "repetition_penalty": sampling.repetition_penalty,
+        "no_repeat_ngram_size": sampling.no_repeat_ngram_size,
+    }
+    told = {name: value for name, value in asked.items() if value is not None}
+    return told | _least_lengths(model, prompt_ids, sampling) | _chance(sampling)
 
 
-def rules(model: PreTrainedModel, prompt_ids: Sequence[int], max_tokens: int) -> Rules:
-    """Those of an answer of at most `max_tokens`. Nothing is computed. Raises UnknownEnd."""
+def least_new_tokens(model: PreTrainedModel, prompt_ids: Sequence[int], sampling: Sampling) -> int:
+    """How many tokens must be written before the answer may end."""
+    if sampling.min_output_tokens is not None:
+        return sampling.min_output_tokens
+    lengths = least_lengths(model.generation_config, sampling.max_output_tokens)
+    return max(lengths.get("min_length", 0) - _num_read(model, prompt_ids), lengths.get("min_new_tokens", 0))
+
+
+def rules(model: PreTrainedModel, prompt_ids: Sequence[int], sampling: Sampling) -> Rules:
+    """Those of an answer. Nothing is computed. Raises UnknownEnd."""
     token_ids = torch.tensor([prompt_ids], device=model.device)
     read: dict[str, Any] = {}
     if model.config.is_encoder_decoder:
@@ -79,15 +104,15 @@ def rules(model: PreTrainedModel, prompt_ids: Sequence[int], max_tokens: int) ->
     found: Rules = model.generate(
         token_ids,
         attention_mask=torch.ones_like(token_ids),
-        max_new_tokens=max_tokens,
-        custom_generate=_rules,
+        custom_generate=functools.partial(_rules, sampling),
         **read,
-        **least_lengths(model.generation_config, max_tokens),
+        **options(model, prompt_ids, sampling),
     )
     return found
 
 
 def _rules(
+    sampling: Sampling,
     model: PreTrainedModel,
     input_ids: torch.Tensor,
     logits_processor: LogitsProcessorList,
@@ -99,7 +124,33 @@ def _rules(
     for criterion in stopping_criteria:
         if not isinstance(criterion, EosTokenCriteria | MaxLengthCriteria):
             raise UnknownEnd(type(criterion).__name__)
-    return Rules(input_ids, logits_processor, _ends(generation_config))
+    return Rules(input_ids, Choice(logits_processor, sampling, model.device), _ends(generation_config))
+
+
+def _least_lengths(model: PreTrainedModel, prompt_ids: Sequence[int], sampling: Sampling) -> dict[str, Any]:
+    if sampling.min_output_tokens is None:
+        return least_lengths(model.generation_config, sampling.max_output_tokens)
+    # As a length, which counts what the decoder reads first: told in new tokens beside a checkpoint's length,
+    # `generate` warns each time.
+    return {"min_length": _num_read(model, prompt_ids) + sampling.min_output_tokens, "min_new_tokens": None}
+
+
+def _num_read(model: PreTrainedModel, prompt_ids: Sequence[int]) -> int:
+    """What the decoder reads before it writes, tokens: `min_length` counts them too."""
+    return 1 if model.config.is_encoder_decoder else len(prompt_ids)
+
+
+def _chance(sampling: Sampling) -> dict[str, Any]:
+    """Every value is given: what is not has a default in `generate`, 50 for `top_k`."""
+    if not draws(sampling):
+        return {}
+    return {
+        "do_sample": True,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k or 0,
+        "top_p": 1.0 if sampling.top_p is None else sampling.top_p,
+        "min_p": sampling.min_p or None,
+    }
 
 
 def _ends(config: GenerationConfig) -> frozenset[int]:

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,11 @@ from services.generator.rag import Rag, RagSequence, RagToken
 from services.generator.room import ONE, Room
 from services.generator.seq2seq import Seq2Seq
 from services.generator.whole_answers import WholeAnswers, WholeEnded
+from services.generator.wire import read_sampling, written_token
 from trivium.v1 import generator_pb2, generator_pb2_grpc, passage_pb2
 
 MAX_TEXTS = 1_000
-DEFAULT_OUTPUT_TOKENS = 256
-MAX_STOP_STRINGS = 16
-MAX_STOP_CHARACTERS = 256
+
 
 ENGINES: dict[str, Callable[..., Engine[Any]]] = {
     "extractive": Extractive,
@@ -99,9 +98,9 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         began = time.perf_counter()
         self._require_valid(request)
         assert self._loop is not None
+        sampling = read_sampling(request.sampling, self._config.engine, self._engine.max_output_tokens)
         with self._answers.unfinished():
             prompt = await self._fit(request)
-            sampling = self._sampling(request)
             async with contextlib.aclosing(self._loop.answer(prompt, sampling, deadline.current())) as events:
                 async for event in events:
                     if isinstance(event, Ended):
@@ -163,12 +162,6 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
                 raise InvalidRequest(f"passages[{number}].range", "must be as long as the text")
         require_unique("passages", "passage_id", (passage.passage_id for passage in request.passages))
         self._require_scores(request)
-        if request.sampling.HasField("max_output_tokens"):
-            limit = self._engine.max_output_tokens
-            require_between("sampling.max_output_tokens", request.sampling.max_output_tokens, 1, limit)
-        require_stop(request.sampling.stop)
-        if request.sampling.stop and is_rag(self._config):
-            raise InvalidRequest("sampling.stop", f"the engine {self._config.engine} knows no stop strings")
 
     def _require_scores(self, request: generator_pb2.GenerateRequest) -> None:
         if not request.passage_scores:
@@ -184,12 +177,6 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
             )
         for number, score in enumerate(request.passage_scores):
             require_finite(f"passage_scores[{number}]", score, -math.inf, math.inf)
-
-    def _sampling(self, request: generator_pb2.GenerateRequest) -> Sampling:
-        stop = tuple(request.sampling.stop)
-        if request.sampling.HasField("max_output_tokens"):
-            return Sampling(request.sampling.max_output_tokens, stop=stop)
-        return Sampling(min(DEFAULT_OUTPUT_TOKENS, self._engine.max_output_tokens), stop=stop)
 
     async def _fit(self, request: generator_pb2.GenerateRequest) -> Prompt:
         scores = request.passage_scores or itertools.repeat(0.0)
@@ -222,14 +209,6 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         )
 
 
-def require_stop(stop: Sequence[str]) -> None:
-    """They can be stop strings."""
-    require_between("sampling.stop", len(stop), 0, MAX_STOP_STRINGS)
-    for number, string in enumerate(stop):
-        if not 1 <= len(string) <= MAX_STOP_CHARACTERS:
-            raise InvalidRequest(f"sampling.stop[{number}]", f"1 to {MAX_STOP_CHARACTERS} characters")
-
-
 def is_rag(config: GeneratorConfig) -> bool:
     """Whether the engine weighs passages by their scores."""
     return config.engine in ("rag-sequence", "rag-token")
@@ -255,4 +234,5 @@ def _delta(step: Step) -> generator_pb2.TextDelta:
             )
             for quote in step.quotes
         ],
+        tokens=map(written_token, step.tokens),
     )

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from services.generator.detokenizer import Detokenizer
-from services.generator.engine import Logprobs, Step
+from services.generator.engine import Finish, Logprobs, Step, WrittenToken
+from services.generator.spelling import written
 from services.generator.stop_strings import StopStrings
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Writer:
     ) -> None:
         """`unforced_ends` are the tokens by which the model says that it is done, `stop` the strings that end the
         answer once it has `min_tokens`."""
+        self._tokenizer = tokenizer
         self._detokenizer = Detokenizer(tokenizer)
         self._stop_strings = StopStrings(stop)
         self._max_tokens = max_tokens
@@ -39,13 +41,18 @@ class Writer:
         text = self._detokenizer.add(token_id)
         if is_last:
             text += self._detokenizer.end()
-        text = self._without_stop(text)
+        text, tokens = self._without_stop(text), self._told(token_id, logprobs)
         if self._stop_strings.found:
-            return Step(text, num_tokens=1, finish="stop", stop=self._stop_strings.found)
+            return Step(text, num_tokens=1, finish="stop", tokens=tokens, stop=self._stop_strings.found)
         if not is_last:
-            return Step(text, num_tokens=1)
+            return Step(text, num_tokens=1, tokens=tokens)
         is_cut = self._num_tokens == self._max_tokens and token_id not in self._unforced_ends
-        return Step(text + self._stop_strings.end(), num_tokens=1, finish="length" if is_cut else "stop")
+        finish: Finish = "length" if is_cut else "stop"
+        return Step(text + self._stop_strings.end(), num_tokens=1, finish=finish, tokens=tokens)
+
+    def _told(self, token_id: int, logprobs: Logprobs | None) -> tuple[WrittenToken, ...]:
+        """The token with its log-probabilities, where they are wanted."""
+        return () if logprobs is None else (written(self._tokenizer, token_id, logprobs),)
 
     def _without_stop(self, text: str) -> str:
         if self._num_tokens < self._min_tokens:

@@ -139,7 +139,7 @@ def fly(model: PreTrainedModel) -> RowFlight:
 
     def begin(prompt: TokenPrompt, sampling: Sampling) -> Opening:
         max_tokens = sampling.max_output_tokens
-        return Opening(rules(model, prompt.token_ids, max_tokens), Spelling(max_tokens), max_tokens)
+        return Opening(rules(model, prompt.token_ids, sampling), Spelling(max_tokens), max_tokens)
 
     return RowFlight(EncoderDecoder(model, positions), begin)
 

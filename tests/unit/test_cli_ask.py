@@ -88,8 +88,10 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer):
 
     def __init__(self, script: Callable[[], Iterator[Event]], error: TriviumError | None = None) -> None:
         self._script, self._error = script, error
+        self.asked: list[gateway_pb2.AnswerStreamRequest] = []
 
     def AnswerStream(self, request: gateway_pb2.AnswerStreamRequest, context: Any) -> Iterator[Event]:
+        self.asked.append(request)
         if self._error:
             status = rich_status(self._error.code, str(self._error), self._error.details())
             context.set_trailing_metadata((("trace_id", TRACE_ID), ("grpc-status-details-bin", status)))
@@ -108,9 +110,15 @@ class ScriptedGateway(gateway_pb2_grpc.GatewayServiceServicer):
 
 @contextmanager
 def gateway(script: Callable[[], Iterator[Event]], error: TriviumError | None = None) -> Iterator[str]:
+    with serving(ScriptedGateway(script, error)) as address:
+        yield address
+
+
+@contextmanager
+def serving(scripted: ScriptedGateway) -> Iterator[str]:
     server = grpc.server(ThreadPoolExecutor(2))
     register: Any = gateway_pb2_grpc.add_GatewayServiceServicer_to_server
-    register(ScriptedGateway(script, error), server)
+    register(scripted, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"127.0.0.1:{port}"
@@ -223,6 +231,35 @@ def test_a_search_shows_the_rank_and_score_of_every_leg() -> None:
     row = printed(lambda console: show(found, console)).splitlines()[1]
     assert row.startswith("1  Guide › Draining")
     assert row.split()[-7:] == ["–", "1.", "7.250", "–", "3.", "-2.500", "–"]
+
+
+def test_options_say_how_the_answer_is_written() -> None:
+    scripted = ScriptedGateway(events)
+    options = (
+        "--max-output-tokens 90 --min-output-tokens 3 --temperature 0.7 --top-k-tokens 40 --top-p 0.9 --min-p 0.05 "
+        "--seed 18446744073709551615 --repetition-penalty 1.2 --no-repeat-ngram-size 3 --stop a --stop b"
+    )
+    with serving(scripted) as address:
+        for given in ([], options.split(), ["--num-beams", "4"], ["--temperature", "0"]):
+            run = CliRunner().invoke(app, ["ask", "What?", "--gateway", address, *given])
+            assert run.exit_code == 0, run.stderr
+    assert not scripted.asked[0].HasField("sampling")
+    assert [one.sampling for one in scripted.asked[1:]] == [
+        generator_pb2.Sampling(
+            max_output_tokens=90,
+            min_output_tokens=3,
+            temperature=0.7,
+            top_k=40,
+            top_p=0.9,
+            min_p=0.05,
+            seed=2**64 - 1,
+            repetition_penalty=1.2,
+            no_repeat_ngram_size=3,
+            stop=["a", "b"],
+        ),
+        generator_pb2.Sampling(num_beams=4),
+        generator_pb2.Sampling(temperature=0),
+    ]
 
 
 def test_json_is_one_object_of_the_contract() -> None:

@@ -87,6 +87,27 @@ def test_an_answer_longer_than_any_is_refused(max_output_tokens: int) -> None:
     assert raised.value.violations[0][0] == "sampling.max_output_tokens"
 
 
+@pytest.mark.parametrize(
+    ("sampling", "field"),
+    [
+        pytest.param(Sampling(min_output_tokens=257), "min_output_tokens", id="least-above-the-default-most"),
+        pytest.param(Sampling(temperature=math.nan), "temperature", id="temperature-nan"),
+        pytest.param(Sampling(top_p=0.5), "top_p", id="top_p-without-temperature"),
+        pytest.param(Sampling(num_beams=17), "num_beams", id="beams-above"),
+        pytest.param(Sampling(stop=["a", ""]), "stop[1]", id="empty-stop"),
+    ],
+)
+def test_what_the_contract_does_not_allow_of_sampling_never_reaches_a_generator(sampling: Sampling, field: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        read_question(AnswerRequest(question="?", sampling=sampling), CONFIG)
+    assert [name for name, _ in raised.value.violations] == [f"sampling.{field}"]
+
+
+def test_sampling_is_passed_on_as_it_is() -> None:
+    sampling = Sampling(temperature=0.7, top_p=0.9, seed=2**64 - 1, stop=["\n"], num_top_logprobs=0)
+    assert read_question(AnswerRequest(question="?", sampling=sampling), CONFIG).sampling == sampling
+
+
 def test_how_an_answer_is_written_is_the_generators_to_say_where_the_request_is_silent() -> None:
     question = read_question(AnswerRequest(question="?"), CONFIG)
     assert (question.sampling, question.allow_sources_only) == (None, False)

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from services.generator.engine import Passage, Sampling, Step
 from services.generator.prompt import TokenPrompt
-from services.generator.row_flight import RowFlight
 from services.generator.seq2seq import Seq2Seq
 from tests.unit import random_seq2seq as models
 from tests.unit import seeded_generators as seeded
@@ -44,7 +43,7 @@ def _one_thread() -> Iterator[None]:
 class Pilot:
     """Steps a flight and keeps what each answer has brought."""
 
-    def __init__(self, flight: RowFlight) -> None:
+    def __init__(self, flight: Any) -> None:
         self.flight = flight
         self.texts: dict[int, str] = {}
         self.errors: dict[int, Exception] = {}
@@ -249,7 +248,7 @@ def test_a_row_whose_rules_fail_fails_alone() -> None:
     pilot = Pilot(models.fly(model))
     pilot.step({n: (models.prompt_of(5, 6), Sampling(9)) for n in range(2)})
     ((_, rows),) = pilot.flight._batches
-    rows[1].rules.processors.append(lambda *_: 1 / 0)
+    rows[1].rules.choice.processors.append(lambda *_: 1 / 0)
     pilot.until_landed()
     assert pilot.errors.keys() == {1}
     assert pilot.texts[0] == expected

@@ -1,0 +1,27 @@
+"""Answers of one model of which some are written in rows and some are searched for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from services.generator.engine import Flight, Prompt, Sampling, Step
+
+Joining = Mapping[int, tuple[Prompt, Sampling]]
+
+
+class RowsAndSearches:
+    """A flight of two: a step of it is one of each row and one of each search."""
+
+    def __init__(self, rows: Flight[Any], searches: Flight[Any]) -> None:
+        self._rows = rows
+        self._searches = searches
+
+    def step(self, joining: Joining, leaving: Collection[int]) -> Mapping[int, Step | Exception]:
+        rows = self._rows.step(_those(joining, lambda sampling: sampling.num_beams == 1), leaving)
+        searches = self._searches.step(_those(joining, lambda sampling: sampling.num_beams > 1), leaving)
+        return {**rows, **searches}
+
+
+def _those(joining: Joining, are: Callable[[Sampling], bool]) -> Joining:
+    return {number: (prompt, sampling) for number, (prompt, sampling) in joining.items() if are(sampling)}
