@@ -19,7 +19,7 @@ from chassis.deadline import Deadline
 from chassis.errors import Unavailable
 from chassis.observer import BatchReport, BatchStats
 from chassis.queue import Entry, Queue, Run
-from services.generator.engine import Finish, Flight, Prompt, Sampling, Step
+from services.generator.engine import Citations, Finish, Flight, Prompt, Sampling, Step
 from services.generator.room import ONE, Room, Size
 
 OnDevice = Callable[..., Awaitable[Any]]
@@ -48,6 +48,7 @@ class Ended:
     first_text_at: float
     last_text_at: float
     """`time.perf_counter()` seconds at which the engine gave them."""
+    citations: Citations | None = None
 
 
 @dataclass
@@ -63,10 +64,12 @@ class Flyer:
     num_steps: int = 0
     num_companions: int = 0
     """In all its steps together."""
+    citations: Citations | None = None
 
     def add(self, step: Step) -> None:
         self.num_tokens += step.num_tokens
         self.finish = step.finish
+        self.citations = step.citations
         if step.text:
             self.first_text_at = self.first_text_at or time.perf_counter()
             self.entry.work.buffer.put_nowait(step)
@@ -77,7 +80,7 @@ class Flyer:
         now = time.perf_counter()
         batch_size = 1 + round(self.num_companions / max(1, self.num_steps))
         stats = replace(report.stats(self.entry), batch_size=batch_size)
-        return Ended(self.finish, self.num_tokens, stats, self.first_text_at or now, now)
+        return Ended(self.finish, self.num_tokens, stats, self.first_text_at or now, now, self.citations)
 
 
 class DecodingLoop:

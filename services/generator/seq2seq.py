@@ -12,11 +12,13 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCache
 
 from chassis import pretrained
+from services.generator import citations, frame, prompt_template
 from services.generator import prompt as prompts
 from services.generator.encoder_decoder import EncoderDecoder
 from services.generator.engine import AnswerKind, Passage, Sampling, Step
 from services.generator.positions import positions_of
 from services.generator.prompt import TokenPrompt
+from services.generator.prompt_template import PromptTemplate
 from services.generator.row import Opening
 from services.generator.row_flight import RowFlight
 from services.generator.rules import UnknownEnd, greedy, least_lengths, rules, unforced_ends
@@ -41,11 +43,15 @@ class Seq2Seq:
         max_prompt_tokens: int,
         max_output_tokens: int,
         dtype: torch.dtype = torch.float32,
+        template: PromptTemplate | None = None,
     ) -> None:
+        """`template` is `question-context-1` unless it is given."""
         self._tokenizer = pretrained.load_tokenizer(path)
         self._model = pretrained.load_model(AutoModelForSeq2SeqLM, path, device, dtype)
         self._model.generation_config = greedy(self._model.generation_config)
         self._vocabulary = Vocabulary(self._tokenizer)
+        self._template = template or prompt_template.find(prompt_template.DEFAULTS["seq2seq"])
+        self._frame = frame.plain(self._vocabulary, self._template)
         self._unforced_ends = unforced_ends(self._model.generation_config)
         num_positions = getattr(self._model.config, "max_position_embeddings", None) or math.inf
         self.max_prompt_tokens = int(min(max_prompt_tokens, num_positions))
@@ -55,11 +61,11 @@ class Seq2Seq:
         return [len(ids) for ids in self._vocabulary.encode(texts)]
 
     def fit(self, question: str, passages: Sequence[Passage]) -> TokenPrompt:
-        return prompts.fit(question, passages, self._vocabulary, self.max_prompt_tokens)
+        return prompts.fit(question, passages, self._template, self._frame, self.max_prompt_tokens)
 
     def generate(self, prompt: TokenPrompt, sampling: Sampling) -> Generator[Step, None, None]:
         max_tokens = self._max_tokens(sampling)
-        writer = self._writer(max_tokens)
+        writer = self._writer(prompt, max_tokens)
         for token_id, is_last in self._tokens(prompt, max_tokens):
             yield writer.write(token_id, is_last)
 
@@ -78,10 +84,10 @@ class Seq2Seq:
 
     def _open(self, prompt: TokenPrompt, sampling: Sampling) -> Opening:
         max_tokens = self._max_tokens(sampling)
-        return Opening(rules(self._model, prompt.token_ids, max_tokens), self._writer(max_tokens), max_tokens)
+        return Opening(rules(self._model, prompt.token_ids, max_tokens), self._writer(prompt, max_tokens), max_tokens)
 
-    def _writer(self, max_tokens: int) -> Writer:
-        return Writer(self._tokenizer, max_tokens, self._unforced_ends)
+    def _writer(self, prompt: TokenPrompt, max_tokens: int) -> Writer:
+        return Writer(self._tokenizer, max_tokens, self._unforced_ends, citations.of(prompt))
 
     def _max_tokens(self, sampling: Sampling) -> int:
         return min(sampling.max_output_tokens, self.max_output_tokens)

@@ -31,8 +31,10 @@ from chassis.validation import (
 from services.generator.alone import Alone
 from services.generator.config import GeneratorConfig
 from services.generator.decoding import DecodingLoop, Ended
-from services.generator.engine import Engine, Flight, Passage, Prompt, QuestionTooLong, Sampling, Step
+from services.generator.engine import Citations, Engine, Flight, Passage, Prompt, QuestionTooLong, Sampling, Step
 from services.generator.extractive import Extractive
+from services.generator.prompt import TokenPrompt
+from services.generator.prompt_template import PromptTemplate, choose
 from services.generator.rag import Rag, RagSequence, RagToken
 from services.generator.room import ONE, Room
 from services.generator.seq2seq import Seq2Seq
@@ -67,6 +69,7 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         self._runtime = runtime
         self._time_to_first_token = runtime.metrics.time_to_first_token
         self._time_per_output_token = runtime.metrics.time_per_output_token
+        self._removed_citations = runtime.metrics.removed_citations
         self._prompts = SingleThread("generator-prompts")
         self._checkpoint: Checkpoint
         self._engine: Engine[Any]
@@ -79,8 +82,9 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         """Raises ConfigError: no such model, or one of another kind."""
         if self._config.engine != "extractive" and self._config.model == EMBEDDED:
             raise ConfigError(f"the embedded model cannot write: the engine {self._config.engine} needs another")
+        template = choose(self._config.prompt_template, self._config.engine)
         self._checkpoint = await asyncio.to_thread(checkpoint.find, self._config.model)
-        self._engine = await self._runtime.on_device(self._load_blocking, self._checkpoint.path)
+        self._engine = await self._runtime.on_device(self._load_blocking, self._checkpoint.path, template)
         self._loop = await self._new_loop(self._engine)
         self._loop.start()
 
@@ -119,11 +123,13 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
             num_tokens=num_tokens, max_prompt_tokens=self._engine.max_prompt_tokens
         )
 
-    def _load_blocking(self, path: Path) -> Engine[Any]:
+    def _load_blocking(self, path: Path, template: PromptTemplate | None) -> Engine[Any]:
         assert self._runtime.device is not None
         config = self._config
         load = ENGINES[config.engine]
-        options = {"num_beams": config.num_beams, "max_batch_tokens": config.max_batch_tokens} if is_rag(config) else {}
+        options: dict[str, Any] = {"template": template} if template else {}
+        if is_rag(config):
+            options = {"num_beams": config.num_beams, "max_batch_tokens": config.max_batch_tokens}
         device = self._runtime.device.torch_name
         engine = load(path, device, config.max_prompt_tokens, config.max_output_tokens, **options)
         for _ in engine.generate(engine.fit(*WARM_UP), Sampling(max_output_tokens=2)):
@@ -193,12 +199,16 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         return prompt
 
     def _finished(self, prompt: Prompt, ended: Ended) -> generator_pb2.GenerateFinished:
+        citations = ended.citations or Citations()
         return generator_pb2.GenerateFinished(
             reason=REASONS[ended.finish],
             kind=KINDS[self._engine.kind],
             usage=generator_pb2.Usage(prompt_tokens=prompt.num_tokens, output_tokens=ended.num_tokens),
             dropped_passage_ids=prompt.dropped_passage_ids,
             passage_weights=_weights(ended),
+            prompt_template=prompt.template if isinstance(prompt, TokenPrompt) else "",
+            cited_passage_ids=citations.passage_ids,
+            num_removed_citations=citations.num_removed,
             stats=passage_pb2.StageStats(
                 **stage_stats(
                     self._runtime,
@@ -212,6 +222,8 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
 
     def _observe(self, began: float, ended: Ended) -> None:
         self._time_to_first_token.observe(ended.first_text_at - began)
+        if ended.citations:
+            self._removed_citations.inc(ended.citations.num_removed)
         if ended.num_tokens > 1:
             seconds = ended.last_text_at - ended.first_text_at
             self._time_per_output_token.observe(seconds / (ended.num_tokens - 1))
