@@ -64,10 +64,12 @@ class CitationFilter:
         rest, self._held = self._held, ""
         return self._filtered(rest)
 
-    def finish(self, last: Step) -> Step:
-        """The last step with what of its text is left, and what the answer cites."""
-        text = self.add(last.text) + self.end()
-        return replace(last, text=text, citations=self.citations)
+    def check(self, step: Step) -> Step:
+        """The step with what of its text is certain; the last one with all that is left, and with what is cited."""
+        text = self.add(step.text)
+        if not step.finish:
+            return replace(step, text=text)
+        return replace(step, text=text + self.end(), citations=self.citations)
 
     def _filtered(self, text: str) -> str:
         given: list[str] = []

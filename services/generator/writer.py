@@ -31,10 +31,13 @@ class Writer:
 
     def write(self, token_id: int, is_last: bool, logprobs: Logprobs | None = None) -> Step:
         """The step that this token makes."""
+        step = self._step(token_id, is_last)
+        return self._citations.check(step) if self._citations else step
+
+    def _step(self, token_id: int, is_last: bool) -> Step:
         self._num_tokens += 1
         text = self._detokenizer.add(token_id)
         if not is_last:
-            return Step(self._citations.add(text) if self._citations else text, num_tokens=1)
+            return Step(text, num_tokens=1)
         is_cut = self._num_tokens == self._max_tokens and token_id not in self._unforced_ends
-        last = Step(text + self._detokenizer.end(), num_tokens=1, finish="length" if is_cut else "stop")
-        return self._citations.finish(last) if self._citations else last
+        return Step(text + self._detokenizer.end(), num_tokens=1, finish="length" if is_cut else "stop")
