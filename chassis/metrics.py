@@ -108,6 +108,15 @@ class Metrics:
             finished.labels(reason=reason)
         return finished
 
+    @cached_property
+    def removed_citations(self) -> Counter:
+        """Citations of passages that the model had not read."""
+        return Counter(
+            "trivium_citations_removed",
+            "Citations left out of answers because they named no passage that the model had read.",
+            registry=self.registry,
+        )
+
     def show_device(self, device: Device) -> None:
         """Say where the process computes; of a GPU also memory and utilisation, read by NVML at each scrape.
 

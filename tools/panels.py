@@ -215,6 +215,12 @@ STAGES_ROWS: dict[str, list[Panel]] = {
             units.Seconds,
             quantiles("trivium_time_per_output_token_seconds", CHOSEN),
         ),
+        Panel(
+            "Citations left out",
+            "They named no passage that the model had read: many mean a model that invents sources.",
+            units.Short,
+            [(rate("trivium_citations_removed_total", CHOSEN, "pod"), "{{pod}}")],
+        ),
     ],
     "Processes and devices": [
         Panel(

@@ -23,6 +23,11 @@ class GeneratorConfig(ModelConfig):
     writes with an encoder-decoder (BART, T5 and kin); `rag-sequence` and `rag-token` with a RAG checkpoint, whose
     question encoder the retriever takes from the same one."""
 
+    prompt_template: str | None = None
+    """What the model is told beside question and passages: the name of a template that is built in (`cite-sources-1`,
+    `question-context-1`) or the path of a file. By default `question-context-1` for `seq2seq` and
+    `cite-sources-1` for `causal`; the engines `extractive`, `rag-sequence` and `rag-token` take none."""
+
     num_beams: Annotated[int, Field(ge=1, le=16)] = 4
     """Beams that `rag-sequence` and `rag-token` search with. 1 is greedy. Memory and time grow with it."""
 

@@ -20,7 +20,7 @@ from chassis.errors import Unavailable
 from chassis.observer import BatchReport, BatchStats
 from chassis.queue import Entry, Queue, Run
 from services.generator.buffer import Buffer
-from services.generator.engine import Finish, Flight, Prompt, Sampling, Step
+from services.generator.engine import Citations, Finish, Flight, Prompt, Sampling, Step
 from services.generator.room import ONE, Room, Size
 
 OnDevice = Callable[..., Awaitable[Any]]
@@ -54,6 +54,7 @@ class Ended:
     """Those until the first text, its own included."""
     stop: str | None = None
     """The stop string that ended it."""
+    citations: Citations | None = None
 
     @property
     def seconds_per_token(self) -> float | None:
@@ -79,10 +80,11 @@ class Flyer:
     num_steps: int = 0
     num_companions: int = 0
     """In all its steps together."""
+    citations: Citations | None = None
 
     def add(self, step: Step) -> None:
         self.num_tokens += step.num_tokens
-        self.finish, self.stop = step.finish, step.stop
+        self.finish, self.stop, self.citations = step.finish, step.stop, step.citations
         if step.text and self.first_text_at is None:
             self.first_text_at, self.num_first_tokens = time.perf_counter(), self.num_tokens
         self.entry.work.buffer.put(step)
@@ -93,7 +95,16 @@ class Flyer:
         now = time.perf_counter()
         batch_size = 1 + round(self.num_companions / max(1, self.num_steps))
         stats = replace(report.stats(self.entry), batch_size=batch_size)
-        return Ended(self.finish, self.num_tokens, stats, self.first_text_at, now, self.num_first_tokens, self.stop)
+        return Ended(
+            finish=self.finish,
+            num_tokens=self.num_tokens,
+            stats=stats,
+            first_text_at=self.first_text_at,
+            last_text_at=now,
+            num_first_tokens=self.num_first_tokens,
+            stop=self.stop,
+            citations=self.citations,
+        )
 
 
 class DecodingLoop:

@@ -104,6 +104,16 @@ class WrittenToken:
 
 
 @dataclass(frozen=True)
+class Citations:
+    """What an answer cites by number."""
+
+    passage_ids: tuple[str, ...] = ()
+    """Each once, in the order of the text."""
+    num_removed: int = 0
+    """Those left out of the text because they named no passage that the model had read."""
+
+
+@dataclass(frozen=True)
 class Step:
     """What one step of the model brought. A step may bring no text."""
 
@@ -117,6 +127,8 @@ class Step:
     """Those of this step, where log-probabilities are wanted."""
     stop: str | None = None
     """The stop string that ends the answer here."""
+    citations: Citations | None = None
+    """The whole answer's, in its last step, where the prompt asks for them."""
 
 
 PromptT = TypeVar("PromptT", bound=Prompt)

@@ -6,12 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.generator.engine import Passage, Prompt, QuestionTooLong
-from services.generator.vocabulary import Vocabulary
-
-BEFORE_QUESTION = "question:"
-BEFORE_PASSAGES = " context:"
-"""The form in which T5 learnt to answer questions (Raffel et al. 2020, appendix D); BART models trained for
-answering take it as well."""
+from services.generator.frame import Frame
+from services.generator.prompt_template import PromptTemplate
 
 MIN_PASSAGE_TOKENS = 16
 """A room smaller than this is no room for a passage, unless the passage is shorter."""
@@ -22,24 +18,46 @@ class TokenPrompt(Prompt):
     """One row of token ids, control tokens included."""
 
     token_ids: tuple[int, ...]
+    read_passage_ids: tuple[str, ...] = ()
+    """The passages in it. The first has the number 1."""
+    template: str = ""
+    """Name and version of the prompt template."""
+    asks_citations: bool = False
+    """Whether the model was asked to cite passages by number."""
 
 
-def fit(question: str, passages: Sequence[Passage], vocabulary: Vocabulary, max_tokens: int) -> TokenPrompt:
-    """`question: … context: …`, within `max_tokens`. Raises QuestionTooLong."""
-    pieces = [BEFORE_QUESTION, f" {question}", BEFORE_PASSAGES, *(_piece(passage) for passage in passages)]
-    before, asked, between, *read = vocabulary.encode(pieces)
-    head = before + asked + between
-    room = max_tokens - vocabulary.num_control_tokens - len(head)
+def fit(
+    question: str, passages: Sequence[Passage], template: PromptTemplate, frame: Frame, max_tokens: int
+) -> TokenPrompt:
+    """What the template tells, within `max_tokens`. Raises QuestionTooLong."""
+    before, read, after = _encode(question, passages, template, frame)
+    room = max_tokens - len(before) - len(after)
     num_kept = num_that_fit([len(ids) for ids in read], room)
     body = [token_id for ids in read[:num_kept] for token_id in ids]
-    token_ids = vocabulary.wrap(head + body[:room])
+    token_ids = (*before, *body[:room], *after)
     return TokenPrompt(
         num_tokens=len(token_ids),
         num_padded_tokens=len(token_ids),
         truncated_tokens=max(0, len(body) - room),
         dropped_passage_ids=dropped(passages, num_kept),
-        token_ids=tuple(token_ids),
+        token_ids=token_ids,
+        read_passage_ids=tuple(passage.passage_id for passage in passages[:num_kept]),
+        template=template.versioned_name,
+        asks_citations=template.citations,
     )
+
+
+def _encode(
+    question: str, passages: Sequence[Passage], template: PromptTemplate, frame: Frame
+) -> tuple[list[int], list[list[int]], list[int]]:
+    """The ids before the passages, those of each passage, and the ids after them."""
+    told = template.lay_out(question, passages)
+    first, *others = [*told.before, *told.passages, *told.after]
+    pieces = frame.encode([frame.lead + first, *others])
+    num_before, num_read = len(told.before), len(told.before) + len(told.passages)
+    before = [*frame.before, *(token_id for ids in pieces[:num_before] for token_id in ids)]
+    after = [*(token_id for ids in pieces[num_read:] for token_id in ids), *frame.after]
+    return before, pieces[num_before:num_read], after
 
 
 def num_that_fit(costs: Sequence[int], room: int) -> int:
@@ -60,7 +78,3 @@ def num_that_fit(costs: Sequence[int], room: int) -> int:
 def dropped(passages: Sequence[Passage], num_kept: int) -> tuple[str, ...]:
     """The ids of the passages after the first `num_kept`, lowest-ranked first."""
     return tuple(passage.passage_id for passage in reversed(passages[num_kept:]))
-
-
-def _piece(passage: Passage) -> str:
-    return f" {passage.title}: {passage.text}" if passage.title else f" {passage.text}"

@@ -15,6 +15,7 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCache
 
 from chassis import pretrained
+from services.generator import citations, frame, prompt_template
 from services.generator import prompt as prompts
 from services.generator.alone import Alone
 from services.generator.choice import Choice, Chosen, choose
@@ -22,6 +23,7 @@ from services.generator.encoder_decoder import EncoderDecoder
 from services.generator.engine import AnswerKind, Passage, Sampling, Step
 from services.generator.positions import positions_of
 from services.generator.prompt import TokenPrompt
+from services.generator.prompt_template import PromptTemplate
 from services.generator.row import Opening
 from services.generator.row_flight import RowFlight
 from services.generator.rows_and_searches import RowsAndSearches
@@ -51,12 +53,16 @@ class Seq2Seq:
         max_prompt_tokens: int,
         max_output_tokens: int,
         dtype: torch.dtype = torch.float32,
+        template: PromptTemplate | None = None,
     ) -> None:
+        """`template` is `question-context-1` unless it is given."""
         self._tokenizer = pretrained.load_tokenizer(path)
         self._model = pretrained.load_model(AutoModelForSeq2SeqLM, path, device, dtype)
         self._of_beams = of_beams(self._model.generation_config)
         self._model.generation_config = greedy(self._model.generation_config)
         self._vocabulary = Vocabulary(self._tokenizer)
+        self._template = template or prompt_template.find(prompt_template.DEFAULTS["seq2seq"])
+        self._frame = frame.plain(self._vocabulary, self._template)
         self._unforced_ends = unforced_ends(self._model.generation_config)
         num_positions = getattr(self._model.config, "max_position_embeddings", None) or math.inf
         self.max_prompt_tokens = int(min(max_prompt_tokens, num_positions))
@@ -66,7 +72,7 @@ class Seq2Seq:
         return [len(ids) for ids in self._vocabulary.encode(texts)]
 
     def fit(self, question: str, passages: Sequence[Passage]) -> TokenPrompt:
-        return prompts.fit(question, passages, self._vocabulary, self.max_prompt_tokens)
+        return prompts.fit(question, passages, self._template, self._frame, self.max_prompt_tokens)
 
     def generate(self, prompt: TokenPrompt, sampling: Sampling) -> Generator[Step, None, None]:
         sampling = self._within(sampling)
@@ -91,8 +97,14 @@ class Seq2Seq:
         return Opening(found, writer, sampling.max_output_tokens)
 
     def _writer(self, prompt: TokenPrompt, sampling: Sampling) -> Writer:
-        min_tokens = least_new_tokens(self._model, prompt.token_ids, sampling)
-        return Writer(self._tokenizer, sampling.max_output_tokens, self._unforced_ends, sampling.stop, min_tokens)
+        return Writer(
+            self._tokenizer,
+            sampling.max_output_tokens,
+            self._unforced_ends,
+            stop=sampling.stop,
+            min_tokens=least_new_tokens(self._model, prompt.token_ids, sampling),
+            citations=citations.of(prompt),
+        )
 
     def _within(self, sampling: Sampling) -> Sampling:
         return replace(sampling, max_output_tokens=min(sampling.max_output_tokens, self.max_output_tokens))

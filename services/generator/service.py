@@ -32,8 +32,10 @@ from chassis.validation import (
 from services.generator.alone import Alone
 from services.generator.config import GeneratorConfig
 from services.generator.decoding import DecodingLoop, Ended
-from services.generator.engine import Engine, Flight, Passage, Prompt, QuestionTooLong, Sampling, Step
+from services.generator.engine import Citations, Engine, Flight, Passage, Prompt, QuestionTooLong, Sampling, Step
 from services.generator.extractive import Extractive
+from services.generator.prompt import TokenPrompt
+from services.generator.prompt_template import PromptTemplate, choose
 from services.generator.rag import Rag, RagSequence, RagToken
 from services.generator.room import ONE, Room
 from services.generator.seq2seq import Seq2Seq
@@ -68,6 +70,7 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         self._config = config
         self._runtime = runtime
         self._answers = Answers(runtime.metrics)
+        self._removed_citations = runtime.metrics.removed_citations
         self._prompts = SingleThread("generator-prompts")
         self._checkpoint: Checkpoint
         self._engine: Engine[Any]
@@ -80,8 +83,9 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         """Raises ConfigError: no such model, or one of another kind."""
         if self._config.engine != "extractive" and self._config.model == EMBEDDED:
             raise ConfigError(f"the embedded model cannot write: the engine {self._config.engine} needs another")
+        template = choose(self._config.prompt_template, self._config.engine)
         self._checkpoint = await asyncio.to_thread(checkpoint.find, self._config.model)
-        self._engine = await self._runtime.on_device(self._load_blocking, self._checkpoint.path)
+        self._engine = await self._runtime.on_device(self._load_blocking, self._checkpoint.path, template)
         self._loop = await self._new_loop(self._engine)
         self._loop.start()
 
@@ -122,11 +126,13 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
             num_tokens=num_tokens, max_prompt_tokens=self._engine.max_prompt_tokens
         )
 
-    def _load_blocking(self, path: Path) -> Engine[Any]:
+    def _load_blocking(self, path: Path, template: PromptTemplate | None) -> Engine[Any]:
         assert self._runtime.device is not None
         config = self._config
         load = ENGINES[config.engine]
-        options = {"num_beams": config.num_beams, "max_batch_tokens": config.max_batch_tokens} if is_rag(config) else {}
+        options: dict[str, Any] = {"template": template} if template else {}
+        if is_rag(config):
+            options = {"num_beams": config.num_beams, "max_batch_tokens": config.max_batch_tokens}
         device = self._runtime.device.torch_name
         engine = load(path, device, config.max_prompt_tokens, config.max_output_tokens, **options)
         for _ in engine.generate(engine.fit(*WARM_UP), Sampling(max_output_tokens=2)):
@@ -189,6 +195,8 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
 
     def _finished(self, began: float, prompt: Prompt, ended: Ended) -> generator_pb2.GenerateFinished:
         first_text_s = None if ended.first_text_at is None else ended.first_text_at - began
+        citations = ended.citations or Citations()
+        self._removed_citations.inc(citations.num_removed)
         return generator_pb2.GenerateFinished(
             reason=REASONS[ended.finish],
             kind=KINDS[self._engine.kind],
@@ -196,6 +204,9 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
             dropped_passage_ids=prompt.dropped_passage_ids,
             passage_weights=_weights(ended),
             stop=ended.stop,
+            prompt_template=prompt.template if isinstance(prompt, TokenPrompt) else "",
+            cited_passage_ids=citations.passage_ids,
+            num_removed_citations=citations.num_removed,
             stats=passage_pb2.StageStats(
                 **stage_stats(
                     self._runtime,

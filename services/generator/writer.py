@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from services.generator.citations import CitationFilter
 from services.generator.detokenizer import Detokenizer
 from services.generator.engine import Finish, Logprobs, Step, WrittenToken
 from services.generator.spelling import written
@@ -24,6 +25,7 @@ class Writer:
         unforced_ends: frozenset[int],
         stop: Sequence[str] = (),
         min_tokens: int = 0,
+        citations: CitationFilter | None = None,
     ) -> None:
         """`unforced_ends` are the tokens by which the model says that it is done, `stop` the strings that end the
         answer once it has `min_tokens`."""
@@ -33,10 +35,15 @@ class Writer:
         self._max_tokens = max_tokens
         self._min_tokens = min_tokens
         self._unforced_ends = unforced_ends
+        self._citations = citations
         self._num_tokens = 0
 
     def write(self, token_id: int, is_last: bool, logprobs: Logprobs | None = None) -> Step:
         """The step that this token makes. With `finish` it is the last, whether the token is or not."""
+        step = self._step(token_id, is_last, logprobs)
+        return self._citations.check(step) if self._citations else step
+
+    def _step(self, token_id: int, is_last: bool, logprobs: Logprobs | None) -> Step:
         self._num_tokens += 1
         text = self._detokenizer.add(token_id)
         if is_last:

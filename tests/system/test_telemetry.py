@@ -19,6 +19,7 @@ OF_GENERATION = {
     "trivium_time_to_first_token_seconds",
     "trivium_time_per_output_token_seconds",
     "trivium_answers_finished_total",
+    "trivium_citations_removed_total",
 }
 OF_THE_GATEWAY = {"trivium_degraded_total"}
 OF_THE_INDEX = {"trivium_index_version", "trivium_live_passages"}

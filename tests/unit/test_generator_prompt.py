@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from chassis.pretrained import load_tokenizer
+from services.generator import frame, prompt_template
+from services.generator import prompt as prompts
 from services.generator.engine import Passage, QuestionTooLong
-from services.generator.prompt import fit, num_that_fit
+from services.generator.prompt import TokenPrompt, num_that_fit
 from services.generator.vocabulary import Vocabulary
 from tests.unit import seeded_generators as seeded
 
@@ -26,11 +28,28 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return load_tokenizer(path)
 
 
+def fit(question: str, passages: list[Passage], vocabulary: Vocabulary, max_tokens: int) -> TokenPrompt:
+    template = prompt_template.find("question-context-1")
+    return prompts.fit(question, passages, template, frame.plain(vocabulary, template), max_tokens)
+
+
 def test_a_prompt_reads_question_then_passages(tokenizer: PreTrainedTokenizerBase) -> None:
     passages = [Passage("1", "The seconds.", title="The deadline"), Passage("2", "Then it stops.")]
     prompt = fit("what is it?", passages, Vocabulary(tokenizer), 512)
     text = tokenizer.decode(prompt.token_ids, skip_special_tokens=True)
     assert text == "question: what is it? context: The deadline: The seconds. Then it stops."
+
+
+def test_a_prompt_is_spliced_from_question_and_passages_with_the_spaces_before_them(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    vocabulary = Vocabulary(tokenizer)
+    prompt = fit("why, then?", [Passage("1", "The seconds.", title="One: a"), Passage("2", "Two.")], vocabulary, 512)
+    pieces = vocabulary.encode(["question:", " why, then?", " context:", " One: a: The seconds.", " Two."])
+    assert list(prompt.token_ids) == vocabulary.wrap(token_id for ids in pieces for token_id in ids)
+    assert prompt.read_passage_ids == ("1", "2")
+    assert prompt.template == "question-context-1"
+    assert not prompt.asks_citations
 
 
 def test_the_control_tokens_around_a_prompt_are_those_of_any_text(tokenizer: PreTrainedTokenizerBase) -> None:
