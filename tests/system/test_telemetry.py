@@ -15,7 +15,11 @@ from tests.installation import ROOT, Installation
 from trivium.v1 import gateway_pb2
 
 OF_THE_GPU = "trivium_device_"
-OF_GENERATION = {"trivium_time_to_first_token_seconds", "trivium_time_per_output_token_seconds"}
+OF_GENERATION = {
+    *("trivium_time_to_first_token_seconds", "trivium_time_per_output_token_seconds"),
+    *("trivium_cache_tokens_limit", "trivium_cache_tokens_reserved", "trivium_cache_tokens_used"),
+    "trivium_answers_put_back_total",
+}
 OF_THE_GATEWAY = {"trivium_degraded_total"}
 OF_THE_INDEX = {"trivium_index_version", "trivium_live_passages"}
 OF_EVERY_PROCESS = {"trivium_request_duration_seconds", "trivium_event_loop_lag_seconds", "trivium_ready"}
