@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from chassis import device
 from chassis.device import Device
 from chassis.memory import free_bytes, free_bytes_of_host
 
@@ -56,3 +57,16 @@ def test_a_container_over_its_limit_has_nothing_left(tmp_path: Path, meminfo: Pa
 
 def test_a_process_on_a_cpu_is_told_something_of_this_machine() -> None:
     assert free_bytes(Device("cpu")) > MIB
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not device.resolve("auto", exclusive=False).is_gpu, reason="needs a GPU")
+def test_what_torch_holds_of_a_gpu_and_does_not_use_is_free() -> None:
+    import torch
+
+    gpu = device.resolve("auto", exclusive=False)
+    before = free_bytes(gpu)
+    taken = torch.zeros(256 * MIB, dtype=torch.uint8, device=gpu.torch_name)
+    assert before - free_bytes(gpu) >= 256 * MIB
+    del taken
+    assert before - free_bytes(gpu) < 256 * MIB
