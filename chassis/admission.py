@@ -130,7 +130,7 @@ class Admission(Generic[Work]):
         now = self._clock()
         if self.max_runs == 1:
             return self._in_hand.rest_s(now)
-        num_ends = len(self._in_hand.runs) + len(self._in_hand.taken) + len(self._backlogs) - self.max_runs
+        num_ends = len(self._in_hand) + len(self._backlogs) - self.max_runs
         return self._in_hand.rest_s(now, newcomer.seconds, num_ends)
 
     def _all_s(self) -> float:

@@ -1,4 +1,4 @@
-"""What has left the queue and is not done: taken to run next, or running. Newcomers wait for it too."""
+"""What has left the queue and is not done: taken to run next, running, or paused. Newcomers wait for it too."""
 
 from __future__ import annotations
 
@@ -50,14 +50,17 @@ class Run(Generic[Work]):
 
 
 class InHand(Generic[Work]):
-    """The entries that were taken and not started, and the runs."""
+    """The entries that were taken and not started, and the runs that have not ended."""
 
     def __init__(self) -> None:
         self.taken: set[Entry[Work]] = set()
         self.runs: set[Run[Work]] = set()
+        self.paused: set[Run[Work]] = set()
+        """Those that the device let go of before they were done. They go on before anything that waits."""
 
-    def __bool__(self) -> bool:
-        return bool(self.taken or self.runs)
+    def __len__(self) -> int:
+        """Entries that were taken and not started, and runs."""
+        return len(self.taken) + len(self.runs) + len(self.paused)
 
     def rest_s(self, now: float, own_s: float = math.inf, num_ends: int = 0) -> float:
         """Predicted seconds that the device spends on it before work of `own_s` is done, which begins once
@@ -67,4 +70,5 @@ class InHand(Generic[Work]):
         """
         rests = sorted(run.rest_s(now) for run in self.runs)
         waited_s = 0.0 if num_ends <= 0 else rests[num_ends - 1] if num_ends <= len(rests) else math.inf
-        return sum(min(rest, waited_s + own_s) for rest in rests) + sum(entry.seconds for entry in self.taken)
+        to_come_s = sum(entry.seconds for entry in self.taken) + sum(run.rest_s(now) for run in self.paused)
+        return sum(min(rest, waited_s + own_s) for rest in rests) + to_come_s

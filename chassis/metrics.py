@@ -117,6 +117,11 @@ class Metrics:
             registry=self.registry,
         )
 
+    @cached_property
+    def cache(self) -> CacheMetrics:
+        """Of the answers on their way."""
+        return CacheMetrics(self.registry)
+
     def show_device(self, device: Device) -> None:
         """Say where the process computes; of a GPU also memory and utilisation, read by NVML at each scrape.
 
@@ -211,3 +216,31 @@ class QueueMetrics:
             "Seconds of device work offered, refused work included, per second, over the last 15 s.",
             registry=registry,
         )
+
+
+class CacheMetrics:
+    """Of the cache that answers on their way take of a device's memory."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._limit = Gauge(
+            "trivium_cache_tokens_limit", "Tokens that answers may reserve. 0: nothing bounds them.", registry=registry
+        )
+        self._reserved = Gauge(
+            "trivium_cache_tokens_reserved", "Tokens that the answers on their way may come to take.", registry=registry
+        )
+        self._used = Gauge(
+            "trivium_cache_tokens_used", "Tokens that the answers on their way take now.", registry=registry
+        )
+        self._put_back = Counter(
+            "trivium_answers_put_back",
+            "Times that an answer on its way was put back because memory ran out, and read again later.",
+            registry=registry,
+        )
+
+    def cache_changed(self, limit: float, reserved: int, used: int) -> None:
+        self._limit.set(limit if math.isfinite(limit) else 0)
+        self._reserved.set(reserved)
+        self._used.set(used)
+
+    def put_back(self, num_answers: int) -> None:
+        self._put_back.inc(num_answers)

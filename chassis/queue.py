@@ -185,6 +185,16 @@ class Queue(Generic[Work]):
         self._in_hand.runs.add(run)
         return run
 
+    def pause(self, run: Run[Work]) -> None:
+        """The device lets go of a run that is not done. `keep` tells whether anybody still waits for its entries."""
+        self._in_hand.runs.discard(run)
+        self._in_hand.paused.add(run)
+
+    def resume(self, run: Run[Work]) -> None:
+        """The device goes on with a run that was paused."""
+        self._in_hand.paused.discard(run)
+        self._in_hand.runs.add(run)
+
     def finish(
         self,
         run: Run[Work],
@@ -195,6 +205,7 @@ class Queue(Generic[Work]):
     ) -> BatchReport:
         """The device is done. Token counts are the costs unless given; a run with an error teaches nothing."""
         self._in_hand.runs.discard(run)
+        self._in_hand.paused.discard(run)
         if not self._pads:
             num_padded_tokens = num_tokens
         report = run.report(self._clock(), num_tokens, num_padded_tokens, error)

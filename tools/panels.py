@@ -221,6 +221,21 @@ STAGES_ROWS: dict[str, list[Panel]] = {
             units.Short,
             [(rate("trivium_citations_removed_total", CHOSEN, "pod"), "{{pod}}")],
         ),
+        Panel(
+            "Cache of the answers on their way",
+            "Share of the tokens that may be reserved. Near 100 % answers wait for room.",
+            units.PercentUnit,
+            [
+                (f"trivium_cache_tokens_{name}{{{CHOSEN}}} / (trivium_cache_tokens_limit{{{CHOSEN}}} > 0)", legend)
+                for name, legend in (("reserved", "reserved {{pod}}"), ("used", "used {{pod}}"))
+            ],
+        ),
+        Panel(
+            "Answers put back",
+            "Memory ran out; they were read again later.",
+            units.Short,
+            [(rate("trivium_answers_put_back_total", CHOSEN, "pod"), "{{pod}}")],
+        ),
     ],
     "Processes and devices": [
         Panel(

@@ -54,7 +54,10 @@ def kind(hint: Any) -> str:
     """The type as a reader of the table needs it."""
     if typing.get_origin(hint) is typing.Annotated:
         hint = typing.get_args(hint)[0]
-    if typing.get_origin(hint) is types.UnionType:  # `Path | None`: that it may be left out shows in the default
+    if typing.get_origin(hint) in (
+        types.UnionType,
+        typing.Union,
+    ):  # `Path | None`: that it may be left out shows in the default
         return " or ".join(kind(one) for one in typing.get_args(hint) if one is not types.NoneType)
     if typing.get_origin(hint) is typing.Literal:
         return " or ".join(f"`{one}`" for one in typing.get_args(hint))

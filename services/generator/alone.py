@@ -1,11 +1,12 @@
-"""Engines that answer one request at a time."""
+"""Engines that answer one request at a time. Imports torch."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping
 from typing import Any
 
-from services.generator.engine import Engine, Prompt, Sampling, Step
+from services.generator.engine import Engine, NoMemory, Prompt, Sampling, Step
+from services.generator.shortage import is_shortage
 
 
 class Alone:
@@ -29,7 +30,7 @@ class Alone:
             step = next(self._steps_by_number[number])
         except Exception as error:
             self._end(number)
-            return error
+            return NoMemory() if is_shortage(error) else error
         if step.finish:
             self._end(number)
         return step

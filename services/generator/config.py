@@ -49,10 +49,11 @@ class GeneratorConfig(ModelConfig):
     """Answers that `seq2seq` writes at once, a token of each at every step. More serve more requests and make each
     step take longer. A model whose positions are not known writes one at a time."""
 
-    max_cache_tokens: Annotated[int, Field(ge=64)] = 16_384
+    max_cache_tokens: Annotated[int, Field(ge=64)] | None = None
     """Tokens that the prompts of these answers and the answers themselves may take in the cache, each as long as
-    the longest may become. An answer for which there is no room waits for others to end. Device memory grows with
-    it: a token takes 2 × layers × width values."""
+    the longest may become. An answer for which there is no room waits for others to end, and a request that could
+    never have room is refused. By default what the memory holds that is free once the model is loaded, and no more
+    than `max_rows` of the largest requests take. A token takes 2 × layers × width values, twice while rows join."""
 
     max_prefill_tokens: Annotated[int, Field(ge=1)] = 2_048
     """Tokens of the prompts that are read in one step, padding included, or one prompt. The answers on their way

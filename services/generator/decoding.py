@@ -16,12 +16,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chassis.deadline import Deadline
-from chassis.errors import Unavailable
+from chassis.errors import TooLarge, Unavailable
 from chassis.observer import BatchReport, BatchStats
 from chassis.queue import Entry, Queue, Run
 from services.generator.buffer import Buffer
-from services.generator.engine import Citations, Finish, Flight, Prompt, Sampling, Step
-from services.generator.room import ONE, Room, Size
+from services.generator.cache_watch import CacheWatch, Unwatched
+from services.generator.engine import Citations, Finish, Flight, NoMemory, Prompt, PutBack, Sampling, Step
+from services.generator.room import ONE, Room, Size, reserved, used
 
 OnDevice = Callable[..., Awaitable[Any]]
 
@@ -82,6 +83,11 @@ class Flyer:
     """In all its steps together."""
     citations: Citations | None = None
 
+    @property
+    def size_now(self) -> Size:
+        """With what it has come to: what it takes, or has to be read when it joins again."""
+        return replace(self.size, num_written_tokens=self.num_tokens)
+
     def add(self, step: Step) -> None:
         self.num_tokens += step.num_tokens
         self.finish, self.stop, self.citations = step.finish, step.stop, step.citations
@@ -110,20 +116,31 @@ class Flyer:
 class DecodingLoop:
     """`start` it, take answers from it, `close` it."""
 
-    def __init__(self, flight: Flight[Any], queue: Queue[Generation], on_device: OnDevice, room: Room = ONE) -> None:
+    def __init__(
+        self,
+        flight: Flight[Any],
+        queue: Queue[Generation],
+        on_device: OnDevice,
+        room: Room = ONE,
+        watch: CacheWatch | None = None,
+    ) -> None:
         self._flight = flight
         self._queue = queue
         self._queue.max_runs = room.max_rows
         self._on_device = on_device
-        self._room = room
+        self._room = self._whole_room = room
+        self._watch = watch or Unwatched()
         self._flyers: dict[int, Flyer] = {}
         """By the order of their entries."""
+        self._put_back: dict[int, Flyer] = {}
+        """Those who wait for memory to go on."""
         self._lost: list[int] = []
         """Those that the flight may still have, though they have failed."""
         self._expected_tokens: float | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        self._tell()
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
@@ -138,8 +155,9 @@ class DecodingLoop:
         """What the steps brought, joined where it had to wait, then how it ended. Closing the iteration stops the work
         at the next step.
 
-        Raises what the queue refuses or drops it with, or what the engine raised.
+        Raises TooLarge, what the queue refuses or drops it with, or what the engine raised.
         """
+        self._require_room(Size.of(prompt, sampling))
         generation = Generation(prompt, sampling)
         entry = self._queue.submit(generation, cost=self._cost(prompt, sampling), deadline=deadline)
         entry.future.add_done_callback(functools.partial(_end, generation.buffer))
@@ -152,8 +170,8 @@ class DecodingLoop:
 
     async def _run(self) -> None:
         try:
-            while self._flyers or not self._queue.is_closed:
-                if not self._flyers:
+            while self._flyers or self._put_back or not self._queue.is_closed:
+                if not self._flyers and not self._put_back:
                     await self._queue.wait()
                 leaving = self._leave()
                 joining = self._join()
@@ -161,21 +179,29 @@ class DecodingLoop:
                     await self._step(joining, leaving)
         finally:  # however it ends, nobody waits for an answer that will not come
             self._queue.close()
-            for flyer in [*self._flyers.values()]:
+            for flyer in [*self._flyers.values(), *self._put_back.values()]:
                 self._land(flyer, Unavailable("STOPPED", "the device stopped in the middle of an answer"))
 
     def _leave(self) -> list[int]:
         """The numbers of those whom nobody waits for any more."""
-        gone = [flyer for flyer in self._flyers.values() if not self._queue.keep(flyer.entry)]
+        all_flyers = [*self._flyers.values(), *self._put_back.values()]
+        gone = [flyer for flyer in all_flyers if not self._queue.keep(flyer.entry)]
         for flyer in gone:
             self._land(flyer)
         lost, self._lost = self._lost, []
         return [*lost, *(flyer.entry.order for flyer in gone)]
 
     def _join(self) -> dict[int, tuple[Prompt, Sampling]]:
-        """Those with the nearest deadlines, until one has to wait for room: nobody passes it."""
+        """Those who were put back and then those with the nearest deadlines, until one has to wait for room: nobody
+        passes it."""
         joining: dict[int, tuple[Prompt, Sampling]] = {}
         flying, sizes = [flyer.size for flyer in self._flyers.values()], list[Size]()
+        for flyer in sorted(self._put_back.values(), key=lambda flyer: flyer.entry.rank):
+            if not self._room.fits(flyer.size_now, flying, sizes):
+                return joining
+            self._go_on(flyer)
+            joining[flyer.entry.order] = flyer.entry.work.prompt, flyer.entry.work.sampling
+            sizes.append(flyer.size_now)
         while len(self._flyers) < self._room.max_rows and (entries := self._queue.take(1)):
             (entry,) = entries
             if not self._queue.keep(entry):
@@ -199,6 +225,10 @@ class DecodingLoop:
         self._share(self._queue.now - began)
         for number, outcome in outcomes.items():
             self._take(self._flyers[number], outcome)
+        if num_put_back := sum(isinstance(outcome, PutBack) for outcome in outcomes.values()):
+            self._room = self._room.shrunk([flyer.size for flyer in self._flyers.values()])
+            self._watch.put_back(num_put_back)
+        self._tell()
 
     def _share(self, seconds: float) -> None:
         """All who were in a step had the same part of the device."""
@@ -208,7 +238,12 @@ class DecodingLoop:
             flyer.num_steps += 1
             flyer.num_companions += num_flyers - 1
 
-    def _take(self, flyer: Flyer, outcome: Step | Exception) -> None:
+    def _take(self, flyer: Flyer, outcome: Step | PutBack | Exception) -> None:
+        if isinstance(outcome, NoMemory):
+            outcome = TooLarge("there is no memory for this answer; lower sampling.max_output_tokens")
+        if isinstance(outcome, PutBack):
+            self._wait(flyer)
+            return
         if isinstance(outcome, Exception):
             self._land(flyer, outcome)
             return
@@ -216,10 +251,22 @@ class DecodingLoop:
         if flyer.finish:
             self._learn(flyer.num_tokens)
             self._land(flyer)
+            self._room = self._room.regrown(self._whole_room)
+
+    def _wait(self, flyer: Flyer) -> None:
+        """There was no memory for it in this step."""
+        self._put_back[flyer.entry.order] = self._flyers.pop(flyer.entry.order)
+        self._queue.pause(flyer.run)
+
+    def _go_on(self, flyer: Flyer) -> None:
+        """It joins again."""
+        self._flyers[flyer.entry.order] = self._put_back.pop(flyer.entry.order)
+        self._queue.resume(flyer.run)
 
     def _land(self, flyer: Flyer, error: Exception | None = None) -> None:
         """The answer is over: it has ended, or failed, or nobody waits for it."""
-        del self._flyers[flyer.entry.order]
+        for flyers in (self._flyers, self._put_back):
+            flyers.pop(flyer.entry.order, None)
         prompt = flyer.entry.work.prompt
         report = self._queue.finish(
             flyer.run,
@@ -231,6 +278,22 @@ class DecodingLoop:
             self._queue.fail(flyer.entry, error)
         elif flyer.finish:
             self._queue.serve(flyer.entry, flyer.ended(report))
+
+    def _require_room(self, size: Size) -> None:
+        """Raises TooLarge where there could never be enough, whoever ends."""
+        if self._whole_room.holds(size):
+            return
+        limit = int(self._whole_room.max_cache_tokens)
+        what = "sampling.max_output_tokens" if size.num_prompt_tokens < limit else "the number of passages"
+        raise TooLarge(
+            f"the prompt has {size.num_prompt_tokens:,} tokens and the answer may have {size.max_output_tokens:,}:"
+            f" together more than the {limit:,} that the cache holds; lower {what}"
+        )
+
+    def _tell(self) -> None:
+        """How full the cache is, to whoever watches."""
+        sizes = [flyer.size_now for flyer in self._flyers.values()]
+        self._watch.cache_changed(self._room.max_cache_tokens, reserved(sizes), used(sizes))
 
     def _learn(self, num_tokens: int) -> None:
         if self._expected_tokens is None:

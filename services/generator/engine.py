@@ -131,6 +131,15 @@ class Step:
     """The whole answer's, in its last step, where the prompt asks for them."""
 
 
+@dataclass(frozen=True)
+class PutBack:
+    """There was no memory for the answer in this step. It goes on where it was, exactly, when it joins again."""
+
+
+class NoMemory(Exception):
+    """There is no memory for the answer, though it is the only one."""
+
+
 PromptT = TypeVar("PromptT", bound=Prompt)
 PromptIn = TypeVar("PromptIn", bound=Prompt, contravariant=True)
 
@@ -163,10 +172,11 @@ class Flight(Protocol[PromptIn]):
 
     def step(
         self, joining: Mapping[int, tuple[PromptIn, Sampling]], leaving: Collection[int]
-    ) -> Mapping[int, Step | Exception]:
+    ) -> Mapping[int, Step | PutBack | Exception]:
         """One step of every answer on its way, by its number: what it brought, or why it failed.
 
         Those of `leaving` get none and are forgotten, and so are those that failed or had their last step. Numbers
-        are the caller's, each used once. Raises nothing on account of a single answer.
+        are the caller's, each used once; one that was put back is on its way again when it joins again. Raises
+        nothing on account of a single answer.
         """
         ...

@@ -25,19 +25,22 @@ class Positions(torch.nn.Module):
         super().__init__()
         self.embedding = embedding
         self.by_row: torch.Tensor | None = None
-        """Shape (rows,), int64. None: those that the decoder counts."""
+        """Shape (rows, tokens), int64. None: those that the decoder counts."""
 
     def forward(self, read: Any, num_cached: int = 0, position_ids: torch.Tensor | None = None) -> torch.Tensor:
-        """As the embedding's own; by row, shape (rows, 1, dimension)."""
+        """As the embedding's own; by row, shape (rows, tokens, dimension)."""
         if self.by_row is None:
             return self.embedding(read, num_cached, position_ids=position_ids)  # type: ignore[no-any-return]
         embedded: torch.Tensor = self.embedding(read, num_cached, position_ids=self.by_row)
-        return embedded.view(len(self.by_row), 1, -1)
+        return embedded.view(*self.by_row.shape, -1)
 
     @contextlib.contextmanager
-    def at(self, positions: Sequence[int]) -> Iterator[None]:
-        """One pass of one token a row, which stands at its row's position."""
-        self.by_row = torch.tensor(positions, device=self.embedding.weight.device)
+    def at(self, positions: Sequence[int], num_tokens: int = 1) -> Iterator[None]:
+        """One pass of `num_tokens` a row, of which the last stands at its row's position. What is padding on the
+        left stands anywhere."""
+        device = self.embedding.weight.device
+        lasts = torch.tensor(positions, device=device)[:, None]
+        self.by_row = (lasts + torch.arange(1 - num_tokens, 1, device=device)).clamp(min=0)
         try:
             yield
         finally:
@@ -48,7 +51,7 @@ class Differences:
     """What rows need where only differences of positions count: nothing."""
 
     @contextlib.contextmanager
-    def at(self, positions: Sequence[int]) -> Iterator[None]:
+    def at(self, positions: Sequence[int], num_tokens: int = 1) -> Iterator[None]:
         yield
 
 

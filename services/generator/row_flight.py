@@ -1,19 +1,39 @@
-"""Answers of one model, written together: they join and leave at any token. Imports torch."""
+"""Answers of one model, written together: they join and leave at any token. Imports torch.
+
+Where there is no memory for a step, the youngest rows are put back: their keys and values are forgotten, their tokens,
+rules and text are not, so that they go on where they were once they have been read again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from services.generator import cache_budget
 from services.generator.choice import Chosen, choose
 from services.generator.decoder import AnyDecoder
-from services.generator.engine import Sampling, Step
+from services.generator.engine import NoMemory, PutBack, Sampling, Step
 from services.generator.prompt import TokenPrompt
 from services.generator.row import Opening, Row
+from services.generator.shortage import is_shortage
 
-Outcome = Step | Exception
+logger = logging.getLogger(__name__)
+
+Outcome = Step | PutBack | Exception
+Part = tuple[Any, list[int], list[Row]]
+"""Memory of some rows, those places of it that go on, and the rows there."""
+
+
+@dataclass
+class Batch:
+    """Rows that go on together. Only it holds their memory, so that what is replaced here is free."""
+
+    memory: Any
+    rows: list[Row]
 
 
 class RowFlight:
@@ -27,58 +47,136 @@ class RowFlight:
         self._open = open_answer
         self._batches: list[tuple[Any, list[Row]]] = []
         """Memory and rows: one, and until the next step one for those who joined last."""
+        self._put_back: dict[int, Row] = {}
+        """Rows that wait for memory, as far as they have come."""
+        self._is_alone = False
+        """Whether the step is one row's: whatever memory there is is its own."""
 
     @torch.inference_mode()
     def step(
         self, joining: Mapping[int, tuple[TokenPrompt, Sampling]], leaving: Collection[int]
     ) -> Mapping[int, Outcome]:
-        flying, self._batches = self._settled(leaving), []
         outcomes: dict[int, Outcome] = {}
-        if flying:
-            outcomes |= self._go_on(*flying)
-        newcomers = []
-        for number, (prompt, sampling) in joining.items():
-            try:
-                newcomers.append(Row(number, prompt, self._open(prompt, sampling)))
-            except Exception as error:
-                outcomes[number] = error
-        if newcomers:
-            outcomes |= self._read(newcomers)
+        for number in leaving:
+            self._put_back.pop(number, None)
+        newcomers = self._newcomers(joining, outcomes)
+        waiting = set(self._put_back)
+        parts, self._batches = self._parts(leaving), []
+        self._is_alone = len(newcomers) + sum(len(rows) for _, _, rows in parts) == 1
+        if batch := self._gathered(parts):
+            outcomes |= self._go_on(batch)
+        outcomes |= self._read(newcomers)
         if all(row.is_done for _, rows in self._batches for row in rows):
             self._batches = []
-        return outcomes
+        outcomes |= {number: PutBack() for number in self._put_back.keys() - waiting}
+        return {number: NoMemory() if _is_shortage(outcome) else outcome for number, outcome in outcomes.items()}
 
-    def _settled(self, leaving: Collection[int]) -> tuple[Any, list[Row]] | None:
-        """All rows that go on, as one batch."""
-        parts, going_on = [], []
+    @torch.inference_mode()
+    def token_bytes(self, prompt: TokenPrompt, sampling: Sampling) -> int:
+        """Bytes that a token takes in the cache, measured on a prompt that is read and forgotten."""
+        memory, _ = self._decoder.read([Row(0, prompt, self._open(prompt, sampling))])
+        return cache_budget.token_bytes(memory.cache)
+
+    def _newcomers(
+        self, joining: Mapping[int, tuple[TokenPrompt, Sampling]], outcomes: dict[int, Outcome]
+    ) -> list[Row]:
+        """The rows of those who join, some of them as they were when they were put back."""
+        rows = []
+        for number, (prompt, sampling) in joining.items():
+            try:
+                known = number in self._put_back
+                row = self._put_back.pop(number) if known else Row(number, prompt, self._open(prompt, sampling))
+            except Exception as error:
+                has_company = len(joining) > 1 or self._batches
+                outcomes[number] = PutBack() if is_shortage(error) and has_company else error
+            else:
+                rows.append(row)
+        return rows
+
+    def _parts(self, leaving: Collection[int]) -> list[Part]:
+        """All rows that go on."""
+        parts = []
         for memory, rows in self._batches:
             kept = [place for place, row in enumerate(rows) if not row.is_done and row.number not in leaving]
             if kept:
-                parts.append((memory, kept))
-                going_on += [rows[place] for place in kept]
-        return (self._decoder.gather(parts), going_on) if parts else None
+                parts.append((memory, kept, [rows[place] for place in kept]))
+        return parts
 
-    def _go_on(self, memory: Any, rows: list[Row]) -> dict[int, Outcome]:
+    def _gathered(self, parts: list[Part]) -> Batch | None:
+        """All of them as one batch; where there is no memory for that, without the youngest. `parts` is emptied."""
+        while parts:
+            try:
+                memory = self._decoder.gather([(memory, places) for memory, places, _ in parts])
+            except Exception as error:
+                if not is_shortage(error):
+                    raise
+            else:
+                rows = [row for _, _, rows in parts for row in rows]
+                parts.clear()
+                return Batch(memory, rows)
+            parts[:] = self._older(parts)
+        return None
+
+    def _go_on(self, batch: Batch) -> dict[int, Outcome]:
         """The next token of each row; where the batch fails, of each row by itself."""
-        try:
-            scores = self._decoder.go_on(memory, rows)
-        except Exception as error:
-            memory.rewind()
-            if len(rows) == 1:
-                return {rows[0].number: error}
-            alone = [(self._decoder.gather([(memory, [place])]), [row]) for place, row in enumerate(rows)]
-            return {number: outcome for one in alone for number, outcome in self._go_on(*one).items()}
-        return self._write(memory, rows, scores)
+        while batch.rows:
+            try:
+                scores = self._decoder.go_on(batch.memory, batch.rows)
+            except Exception as error:
+                batch.memory.rewind()
+                if not is_shortage(error):
+                    return self._go_on_one_by_one(batch, error)
+            else:
+                return self._write(batch.memory, batch.rows, scores)
+            if self._is_alone:
+                return {batch.rows[0].number: NoMemory()}
+            fewer = self._gathered(self._older([(batch.memory, list(range(len(batch.rows))), batch.rows)]))
+            batch.memory, batch.rows = (fewer.memory, fewer.rows) if fewer else (None, [])
+        return {}
 
-    def _read(self, rows: list[Row]) -> dict[int, Outcome]:
-        """The first token of each row; where the batch fails, of each row by itself."""
-        try:
-            memory, scores = self._decoder.read(rows)
-        except Exception as error:
-            if len(rows) == 1:
-                return {rows[0].number: error}
-            return {number: outcome for row in rows for number, outcome in self._read([row]).items()}
-        return self._write(memory, rows, scores)
+    def _go_on_one_by_one(self, batch: Batch, error: Exception) -> dict[int, Outcome]:
+        if len(batch.rows) == 1:
+            return {batch.rows[0].number: error}
+        alone = [self._gathered([(batch.memory, [place], [row])]) for place, row in enumerate(batch.rows)]
+        return {number: outcome for one in alone if one for number, outcome in self._go_on(one).items()}
+
+    def _read(self, rows: Sequence[Row]) -> dict[int, Outcome]:
+        """The next token of each row, of which nothing is cached; where the batch fails, of each row by itself."""
+        while rows:
+            try:
+                memory, scores = self._decoder.read(rows)
+            except Exception as error:
+                if not is_shortage(error):
+                    return self._read_one_by_one(rows, error)
+            else:
+                return self._write(memory, list(rows), scores)
+            if self._is_alone:
+                return {rows[0].number: NoMemory()}
+            rows = self._without_youngest(rows)
+        return {}
+
+    def _read_one_by_one(self, rows: Sequence[Row], error: Exception) -> dict[int, Outcome]:
+        if len(rows) == 1:
+            return {rows[0].number: error}
+        return {number: outcome for row in rows for number, outcome in self._read([row]).items()}
+
+    def _older(self, parts: list[Part]) -> list[Part]:
+        """The parts without the youngest rows, which are put back. Those of later parts are younger."""
+        num_kept = len(self._without_youngest([row for _, _, rows in parts for row in rows]))
+        older: list[Part] = []
+        for memory, places, rows in parts:
+            if num_kept > 0:
+                older.append((memory, places[:num_kept], rows[:num_kept]))
+            num_kept -= len(rows)
+        return older
+
+    def _without_youngest(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows, which are in the order in which they joined, without the last half (at least one), which is put
+        back."""
+        num_kept = len(rows) - max(1, len(rows) // 2)
+        self._put_back |= {row.number: row for row in rows[num_kept:]}
+        logger.warning("no memory for a step: answers are put back", extra={"answers": len(rows) - num_kept})
+        return list(rows[:num_kept])
 
     def _write(self, memory: Any, rows: list[Row], scores: torch.Tensor) -> dict[int, Outcome]:
         """The next token of each row, as it chooses. A row whose rules fail is done."""
@@ -96,3 +194,7 @@ def _outcome(row: Row, chosen: Chosen | Exception) -> Outcome:
     except Exception as error:
         row.is_done = True
         return error
+
+
+def _is_shortage(outcome: Outcome) -> bool:
+    return isinstance(outcome, Exception) and is_shortage(outcome)

@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from services.generator.engine import Flight, Prompt, Sampling, Step
+from services.generator.engine import Flight, PutBack, Sampling, Step
+from services.generator.prompt import TokenPrompt
+from services.generator.row_flight import RowFlight
 
-Joining = Mapping[int, tuple[Prompt, Sampling]]
+Joining = Mapping[int, tuple[Any, Sampling]]
 
 
 class RowsAndSearches:
     """A flight of two: a step of it is one of each row and one of each search."""
 
-    def __init__(self, rows: Flight[Any], searches: Flight[Any]) -> None:
+    def __init__(self, rows: RowFlight, searches: Flight[Any]) -> None:
         self._rows = rows
         self._searches = searches
 
-    def step(self, joining: Joining, leaving: Collection[int]) -> Mapping[int, Step | Exception]:
+    def step(self, joining: Joining, leaving: Collection[int]) -> Mapping[int, Step | PutBack | Exception]:
         rows = self._rows.step(_those(joining, lambda sampling: sampling.num_beams == 1), leaving)
         searches = self._searches.step(_those(joining, lambda sampling: sampling.num_beams > 1), leaving)
         return {**rows, **searches}
+
+    def token_bytes(self, prompt: TokenPrompt, sampling: Sampling) -> int:
+        """Bytes that a token takes in the cache."""
+        return self._rows.token_bytes(prompt, sampling)
 
 
 def _those(joining: Joining, are: Callable[[Sampling], bool]) -> Joining:

@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from chassis import checkpoint, deadline
+from chassis import checkpoint, deadline, memory
 from chassis.answers import Answers
 from chassis.checkpoint import EMBEDDED, Checkpoint
 from chassis.config import ConfigError
@@ -29,6 +29,7 @@ from chassis.validation import (
     require_question,
     require_unique,
 )
+from services.generator import cache_budget
 from services.generator.alone import Alone
 from services.generator.config import GeneratorConfig
 from services.generator.decoding import DecodingLoop, Ended
@@ -71,6 +72,7 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         self._runtime = runtime
         self._answers = Answers(runtime.metrics)
         self._removed_citations = runtime.metrics.removed_citations
+        self._cache_metrics = runtime.metrics.cache
         self._prompts = SingleThread("generator-prompts")
         self._checkpoint: Checkpoint
         self._engine: Engine[Any]
@@ -144,19 +146,30 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         if isinstance(engine, Rag):
             return WholeAnswers(engine, queue, on_device, self._prompts, self._config.max_batch_tokens)
         flight, room = await on_device(self._flight_blocking, engine)
-        return DecodingLoop(flight, queue, on_device, room)
+        return DecodingLoop(flight, queue, on_device, room, self._cache_metrics)
 
     def _flight_blocking(self, engine: Engine[Any]) -> tuple[Flight[Any], Room]:
         """How answers are written: together where the engine can, else one at a time."""
         flight = engine.flight() if isinstance(engine, Seq2Seq) else None
         if flight is None:
             return Alone(engine), ONE
-        for joining in ({0: (engine.fit(*WARM_UP), Sampling(max_output_tokens=2))}, {}):
+        prompt, sampling = engine.fit(*WARM_UP), Sampling(max_output_tokens=2)
+        for joining in ({0: (prompt, sampling)}, {}):
             for outcome in flight.step(joining, []).values():
                 if isinstance(outcome, Exception):
                     raise outcome
-        config = self._config
-        return flight, Room(config.max_rows, config.max_cache_tokens, config.max_prefill_tokens)
+        max_cache_tokens = self._max_cache_tokens(engine, flight.token_bytes(prompt, sampling))
+        return flight, Room(self._config.max_rows, max_cache_tokens, self._config.max_prefill_tokens)
+
+    def _max_cache_tokens(self, engine: Engine[Any], token_bytes: int) -> int:
+        """The setting, or what there is memory for now. Raises ConfigError: too little."""
+        assert self._runtime.device is not None
+        largest = engine.max_prompt_tokens + engine.max_output_tokens
+        tokens = self._config.max_cache_tokens or cache_budget.measured(
+            memory.free_bytes(self._runtime.device), token_bytes, self._config.max_rows * largest
+        )
+        cache_budget.warn_of_refusals(tokens, largest)
+        return tokens
 
     def _require_valid(self, request: generator_pb2.GenerateRequest) -> None:
         require_question(request.question)

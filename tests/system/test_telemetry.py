@@ -16,10 +16,9 @@ from trivium.v1 import gateway_pb2
 
 OF_THE_GPU = "trivium_device_"
 OF_GENERATION = {
-    "trivium_time_to_first_token_seconds",
-    "trivium_time_per_output_token_seconds",
-    "trivium_answers_finished_total",
-    "trivium_citations_removed_total",
+    *("trivium_time_to_first_token_seconds", "trivium_time_per_output_token_seconds"),
+    *("trivium_cache_tokens_limit", "trivium_cache_tokens_reserved", "trivium_cache_tokens_used"),
+    *("trivium_answers_finished_total", "trivium_answers_put_back_total", "trivium_citations_removed_total"),
 }
 OF_THE_GATEWAY = {"trivium_degraded_total"}
 OF_THE_INDEX = {"trivium_index_version", "trivium_live_passages"}

@@ -65,6 +65,7 @@ class Pilot:
                 self.errors[number] = outcome
                 self.flying.discard(number)
                 continue
+            assert isinstance(outcome, Step)
             self.texts[number] = self.texts.get(number, "") + outcome.text
             if outcome.finish:
                 self.flying.discard(number)

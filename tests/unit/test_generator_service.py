@@ -214,6 +214,34 @@ async def test_a_short_answer_does_not_wait_for_a_long_one(tmp_path: Path) -> No
         assert deltas
 
 
+async def test_the_cache_is_bounded_by_memory_and_shown(tmp_path: Path) -> None:
+    seeded.save_bart(tmp_path)  # 160 positions
+    settings = GeneratorConfig(device="cpu", engine="seq2seq", model=str(tmp_path), max_rows=4)
+    async with served(settings) as generator:
+        sample = generator.runtime.metrics.registry.get_sample_value
+        assert sample("trivium_cache_tokens_limit") == 4 * (160 + 159), "this machine has memory for all that could be"
+        await generator.answer(sampled(2))
+        assert sample("trivium_cache_tokens_reserved") == 0
+        assert sample("trivium_answers_put_back_total") == 0
+
+
+async def test_a_request_that_could_never_have_room_is_refused_for_good(tmp_path: Path) -> None:
+    seeded.save_t5(tmp_path)
+    settings = GeneratorConfig(device="cpu", engine="seq2seq", model=str(tmp_path), max_cache_tokens=150)
+    async with served(settings) as generator:
+        with pytest.raises(grpc.aio.AioRpcError, match=r"98 .* 100: .* 150 .*sampling\.max_output_tokens") as raised:
+            await generator.answer(sampled(100))
+        assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert not _details(raised.value), "waiting does not help"
+        _, finished = await generator.answer(sampled(5))
+    assert finished.usage.output_tokens <= 5
+
+
+def _details(error: grpc.aio.AioRpcError) -> list[Any]:
+    details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+    return list(status_pb2.Status.FromString(details).details) if details else []
+
+
 async def test_a_model_whose_positions_are_not_known_answers_one_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

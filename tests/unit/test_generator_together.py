@@ -20,7 +20,7 @@ from chassis.queue import Queue
 from services.generator.decoding import DecodingLoop, Ended, Generation
 from services.generator.engine import Flight, Prompt, Sampling, Step
 from services.generator.room import Room, Size
-from services.generator.row_flight import RowFlight
+from services.generator.row_flight import Outcome, RowFlight
 from tests import simulated_time
 from tests.unit import random_seq2seq as models
 
@@ -315,7 +315,7 @@ class Watched:
         self._flight = flight
         self.threads: set[int] = set()
 
-    def step(self, joining: Mapping[int, Any], leaving: Collection[int]) -> Mapping[int, Step | Exception]:
+    def step(self, joining: Mapping[int, Any], leaving: Collection[int]) -> Mapping[int, Outcome]:
         self.threads.add(threading.get_ident())
         return self._flight.step(joining, leaving)
 

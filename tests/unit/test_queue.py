@@ -337,6 +337,54 @@ def test_a_closed_queue_fails_what_waits_and_refuses_the_rest() -> None:
     simulated(test())
 
 
+def test_a_paused_run_is_work_that_newcomers_wait_for() -> None:
+    async def test() -> None:
+        waiting = queue(known(fixed_s=0.0, per_token_s=0.01))
+        waiting.max_runs = 2
+        waiting.submit("a", cost=100, deadline=NEVER)
+        run = waiting.start(waiting.take(1))
+        run.spend(0.5)
+        waiting.pause(run)
+        with pytest.raises(Overloaded):
+            waiting.submit("b", cost=1, deadline=Deadline(0.4))
+        waiting.submit("c", cost=1, deadline=Deadline(1.0))
+        waiting.resume(run)
+        waiting.finish(run)
+        waiting.submit("d", cost=1, deadline=Deadline(0.4))
+
+    simulated(test())
+
+
+def test_a_queue_that_closes_lets_a_paused_run_go_on() -> None:
+    async def test() -> None:
+        waiting = queue()
+        entry = waiting.submit("a", cost=1, deadline=NEVER)
+        run = waiting.start(waiting.take(1))
+        waiting.pause(run)
+        waiting.close()
+        assert waiting.keep(entry)
+        waiting.resume(run)
+        waiting.finish(run)
+        waiting.serve(entry, "output")
+        assert entry.future.result() == "output"
+
+    simulated(test())
+
+
+def test_who_leaves_or_is_late_while_its_run_is_paused_is_not_kept() -> None:
+    async def test() -> None:
+        waiting = queue()
+        entries = [waiting.submit(name, cost=1, deadline=Deadline(at)) for name, at in (("a", 5), ("b", 50))]
+        for _ in entries:
+            waiting.pause(waiting.start(waiting.take(1)))
+        entries[1].future.cancel()
+        await asyncio.sleep(6)
+        assert [waiting.keep(entry) for entry in entries] == [False, False]
+        assert (waiting.statistics["expired"], waiting.statistics["cancelled"]) == (1, 1)
+
+    simulated(test())
+
+
 def test_saturation_is_offered_work_over_time_with_refused_work_in_it() -> None:
     async def test() -> None:
         waiting = queue(known(fixed_s=0.0, per_token_s=0.01), max_entries=1)

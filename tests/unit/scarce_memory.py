@@ -1,0 +1,51 @@
+"""A device whose allocator refuses: real passes of real modules run out of memory where a test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from services.generator.engine import PutBack, Sampling, Step
+from services.generator.prompt import TokenPrompt
+from services.generator.row_flight import RowFlight
+
+
+class Allocator(TorchDispatchMode):
+    """Refuses every tensor of more than `max_bytes`."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._max_bytes = max_bytes
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(tensor, torch.Tensor) and tensor.nbytes > self._max_bytes:
+                raise torch.OutOfMemoryError(f"no {tensor.nbytes} bytes")
+        return made
+
+
+class Scarce:
+    """A real flight on such a device. Counts what it put back."""
+
+    def __init__(self, flight: RowFlight, allocator: AbstractContextManager[Any]) -> None:
+        self.flight = flight
+        self.allocator = allocator
+        self.num_put_back = 0
+
+    def step(
+        self, joining: Mapping[int, tuple[TokenPrompt, Sampling]], leaving: Collection[int]
+    ) -> Mapping[int, Step | PutBack | Exception]:
+        with self.allocator:
+            outcomes = self.flight.step(joining, leaving)
+        self.num_put_back += sum(isinstance(outcome, PutBack) for outcome in outcomes.values())
+        return outcomes
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row is left, on its way or put back."""
+        return not self.flight._batches and not self.flight._put_back

@@ -1,0 +1,248 @@
+"""Memory that runs out loses nobody: the youngest are put back, read again, and write what they would have written."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chassis.cost_model import CostModel
+from chassis.deadline import NEVER, Deadline
+from chassis.errors import DeadlinePassed, Overloaded, TooLarge
+from chassis.queue import Queue
+from services.generator.decoding import DecodingLoop, Ended, Generation
+from services.generator.engine import Sampling, Step
+from services.generator.prompt import TokenPrompt
+from services.generator.room import Room
+from services.generator.row import Row
+from tests import simulated_time
+from tests.unit import random_seq2seq as models
+from tests.unit.scarce_memory import Allocator, Scarce
+from tests.unit.test_generator_row_flight import RULES
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+STEP_S = 0.01
+Request = tuple[TokenPrompt, Sampling]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Models this small only lose by sharing their work."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+@pytest.mark.parametrize("family", models.MAKE)
+@torch.inference_mode()
+def test_tokens_that_are_read_together_are_those_that_were_read_one_by_one(family: str) -> None:
+    """Rows that have written nothing, little and much, side by side."""
+    random, flight = np.random.default_rng(0), models.fly(models.make(family))
+    decoder = flight._decoder
+    requests = models.random_requests(random, 4)
+    rows = [Row(n, prompt, flight._open(prompt, sampling)) for n, (prompt, sampling) in enumerate(requests)]
+    expected, keys = [], []
+    for row, num_written in zip(rows, (0, 1, 5, 17), strict=True):
+        memory, scores = decoder.read([row])
+        memory.grow()
+        for token_id in random.integers(3, models.VOCABULARY, num_written).tolist():
+            row.token_ids = torch.cat([row.token_ids, torch.tensor([[token_id]])], dim=1)
+            scores = decoder.go_on(memory, [row])
+            memory.grow()
+        expected.append(scores[0])
+        keys.append(memory.cache.self_attention_cache.layers[-1].keys[0])
+    memory, scores = decoder.read(rows)
+    memory.grow()
+    torch.testing.assert_close(scores, torch.stack(expected))
+    for row_keys, of_row in zip(memory.cache.self_attention_cache.layers[-1].keys, keys, strict=True):
+        torch.testing.assert_close(row_keys[:, -of_row.shape[1] :], of_row)
+    assert memory.lengths == [1, 2, 6, 18]
+    row_steps = decoder.go_on(memory, rows)
+    assert row_steps.isfinite().all()
+
+
+class Loop:
+    """A real flight behind a real queue, in simulated time."""
+
+    def __init__(self, flight: Scarce, room: Room) -> None:
+        self.flight = flight
+        device = simulated_time.SimulatedExecutor(lambda *_: STEP_S)
+        self.queue: Queue[Generation] = Queue(
+            clock=simulated_time.now, cost_model=CostModel(), max_entries=100, max_skips=8
+        )
+        self.loop = DecodingLoop(flight, self.queue, device.run, room)
+        self.num_tokens: dict[int, int] = {}
+        """By request: what its end says."""
+
+    async def text(self, number: int, request: Request, after_s: float, deadline: Deadline = NEVER) -> str:
+        await asyncio.sleep(after_s)
+        text = ""
+        async for event in self.loop.answer(*request, deadline):
+            if isinstance(event, Step):
+                text += event.text
+            elif isinstance(event, Ended):
+                self.num_tokens[number] = event.num_tokens
+        return text
+
+    async def close(self) -> None:
+        await self.loop.close()
+        statistics = self.queue.statistics
+        assert statistics["submitted"] == statistics.total() - statistics["submitted"], "somebody never heard"
+        assert self.queue.depth == 0
+        assert not self.queue._in_hand
+        assert not self.loop._flyers
+        assert not self.loop._put_back
+
+
+MAX_BYTES = {"t5": 30_000, "bart": 12_000}
+"""Little more than the largest tensor of the largest row alone: T5's bias over 40 tokens."""
+
+
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_whoever_is_put_back_writes_what_generate_writes_for_it_alone(family: str, rules: str) -> None:
+    model = models.make(family, min_new_tokens=15, **RULES[rules])
+    requests = list(models.random_requests(np.random.default_rng(1), 24))
+    expected = [models.alone(model, prompt, sampling.max_output_tokens) for prompt, sampling in requests]
+    flight = Scarce(models.fly(model), Allocator(MAX_BYTES[family]))
+
+    async def test() -> None:
+        it = Loop(flight, Room(max_rows=8))
+        it.loop.start()
+        arrivals = np.random.default_rng(2).exponential(1.5 * STEP_S, len(requests)).cumsum()
+        asked = (it.text(n, request, arrivals[n]) for n, request in enumerate(requests))
+        assert await asyncio.gather(*asked) == expected
+        assert it.num_tokens == {n: len(text.split()) for n, text in enumerate(expected)}
+        await it.close()
+
+    simulated_time.run(test())
+    assert flight.num_put_back > 5
+    assert flight.is_empty
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_a_row_for_which_there_is_never_memory_fails_alone_and_can_be_told(family: str) -> None:
+    model = models.make(family, min_new_tokens=30)
+    large = (models.prompt_of(*range(3, 53)), Sampling(200))
+    small = [request for request in models.random_requests(np.random.default_rng(3), 40) if _is_small(request)][:5]
+    expected = [models.alone(model, prompt, sampling.max_output_tokens) for prompt, sampling in small]
+    flight = Scarce(models.fly(model), Allocator(MAX_BYTES[family] // 2))
+
+    async def test() -> None:
+        it = Loop(flight, Room(max_rows=8))
+        it.loop.start()
+        asked = [it.text(n, request, 0.0) for n, request in enumerate([*small[:3], large, *small[3:]])]
+        *written, told = await asyncio.gather(*asked[:3], *asked[4:], asked[3], return_exceptions=True)
+        assert written == expected
+        assert isinstance(told, TooLarge)
+        assert "sampling.max_output_tokens" in str(told)
+        await it.close()
+        assert it.queue.statistics["failed"] == 1
+
+    simulated_time.run(test())
+    assert flight.is_empty
+
+
+def _is_small(request: Request) -> bool:
+    prompt, sampling = request
+    return prompt.num_tokens < 20 and sampling.max_output_tokens < 20
+
+
+@cache
+def known(family: str) -> tuple[PreTrainedModel, list[TokenPrompt], list[str]]:
+    """A model, prompts, and what it writes to each in at most 12 tokens."""
+    model = models.make(family, **RULES["no-repeats"])
+    prompts = [prompt for prompt, _ in models.random_requests(np.random.default_rng(7), 10)]
+    return model, prompts, [models.alone(model, prompt, 12) for prompt in prompts]
+
+
+REQUESTS = st.lists(
+    st.tuples(
+        st.integers(0, 9),  # which prompt
+        st.integers(1, 12),  # its greatest length
+        st.integers(0, 40),  # when it comes, ms
+        st.one_of(st.none(), st.integers(5, 300)),  # how long it has, ms
+        st.one_of(st.none(), st.none(), st.integers(0, 200)),  # when its caller leaves, ms
+    ),
+    max_size=6,
+)
+
+
+class Whim:
+    """Refuses memory to a layer now and then, as told, while anybody else could leave some."""
+
+    def __init__(self, flight: Scarce, refusals: list[int]) -> None:
+        self._flight = flight
+        self._refusals = iter(refusals)
+        self._rest = next(self._refusals, 0)
+
+    def __call__(self, *_: Any) -> None:
+        if self._flight.flight._is_alone:
+            return
+        self._rest -= 1
+        if self._rest == 0:
+            self._rest = next(self._refusals, 0)
+            raise torch.OutOfMemoryError
+
+
+@contextlib.contextmanager
+def refusing(model: PreTrainedModel, whim: Whim) -> Iterator[None]:
+    """At each layer that the model comes to."""
+    stacks = (model.get_encoder(), model.get_decoder())
+    layers = [layer for stack in stacks for layer in (stack.block if hasattr(stack, "block") else stack.layers)]
+    handles = [layer.register_forward_pre_hook(whim) for layer in layers]
+    yield
+    for handle in handles:
+        handle.remove()
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+@given(asked=REQUESTS, refusals=st.lists(st.integers(1, 20), max_size=12))
+@settings(deadline=None, max_examples=8)
+def test_nobody_is_lost_whoever_comes_and_leaves_and_whatever_memory_there_is(
+    family: str, asked: list[tuple[int, int, int, int | None, int | None]], refusals: list[int]
+) -> None:
+    model, prompts, texts = known(family)
+    flight = Scarce(models.fly(model), contextlib.nullcontext())
+
+    async def ask(it: Loop, number: int) -> str:
+        which, max_tokens, after_ms, has_ms, leaves_ms = asked[number]
+        deadline = NEVER if has_ms is None else Deadline((after_ms + has_ms) / 1e3)
+        text = it.text(number, (prompts[which], Sampling(max_tokens)), after_ms / 1e3, deadline)
+        async with asyncio.timeout(None if leaves_ms is None else leaves_ms / 1e3):
+            return await text
+
+    async def test() -> None:
+        it = Loop(flight, Room(max_rows=4, max_cache_tokens=240, max_prefill_tokens=80))
+        it.loop.start()
+        callers = (ask(it, number) for number in range(len(asked)))
+        written = await asyncio.gather(*callers, return_exceptions=True)
+        for (which, max_tokens, _, has_ms, leaves_ms), text in zip(asked, written, strict=True):
+            if isinstance(text, DeadlinePassed):
+                assert has_ms is not None
+            elif isinstance(text, TimeoutError):
+                assert leaves_ms is not None
+            elif isinstance(text, Overloaded):
+                assert any(has_ms is not None for _, _, _, has_ms, _ in asked)
+            else:
+                assert text == _beginning(texts[which], max_tokens)
+        await it.close()
+
+    with refusing(model, Whim(flight, refusals)):
+        simulated_time.run(test())
+    assert flight.is_empty
+
+
+def _beginning(text: str, max_tokens: int) -> str:
+    return "".join(f"{token} " for token in text.split()[:max_tokens])
