@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,6 +10,11 @@ if TYPE_CHECKING:
 
 REPLACEMENT = "\ufffd"
 """What bytes decode to that are no whole character, or not yet."""
+
+
+BYTE = re.compile("<0x[0-9A-F]{2}>")
+"""A token that is one byte, of which tokenizers with byte fallback decode a whole run at once: as text, or each byte
+as U+FFFD where the run is no text. What bytes are is open until another token follows."""
 
 
 class Detokenizer:
@@ -33,6 +39,8 @@ class Detokenizer:
         if token_id in self._control_ids:
             return ""
         self._window.append(token_id)
+        if BYTE.fullmatch(self._tokenizer.convert_ids_to_tokens(token_id) or ""):
+            return ""
         text = self._decode(self._window)
         certain = text.rstrip(REPLACEMENT)
         if len(certain) <= len(self._given) or not certain.startswith(self._given):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers.modeling_outputs import BaseModelOutput
 
-from services.generator.memory import Memory, gather
+from services.generator.memory import CrossMemory, gather
 from services.generator.positions import Differences, Positions
 from services.generator.row import Row
 
@@ -23,17 +23,17 @@ class EncoderDecoder:
         self._model = model
         self._positions = positions
 
-    def read(self, rows: Sequence[Row]) -> tuple[Memory, torch.Tensor]:
-        memory = Memory([len(row.prompt.token_ids) for row in rows], self._model.device)
+    def read(self, rows: Sequence[Row]) -> tuple[CrossMemory, torch.Tensor]:
+        memory = CrossMemory([len(row.prompt.token_ids) for row in rows], self._model.device)
         states = self._model.get_encoder()(input_ids=self._padded(rows), attention_mask=memory.prompt_mask)
         return memory, self._scores(memory, rows, states.last_hidden_state)
 
-    def go_on(self, memory: Memory, rows: Sequence[Row]) -> torch.Tensor:
+    def go_on(self, memory: CrossMemory, rows: Sequence[Row]) -> torch.Tensor:
         # Prompts are in the cache: of their states only the shape is looked at.
         unread = memory.prompt_mask.new_zeros((), dtype=self._model.dtype).expand(*memory.prompt_mask.shape, 1)
         return self._scores(memory, rows, unread)
 
-    def gather(self, parts: Sequence[tuple[Memory, Sequence[int]]]) -> Memory:
+    def gather(self, parts: Sequence[tuple[CrossMemory, Sequence[int]]]) -> CrossMemory:
         return gather(parts)
 
     def _padded(self, rows: Sequence[Row]) -> torch.Tensor:
@@ -43,7 +43,7 @@ class EncoderDecoder:
         padded = [[*row.prompt.token_ids, *[padding] * (longest - len(row.prompt.token_ids))] for row in rows]
         return torch.tensor(padded, device=self._model.device)
 
-    def _scores(self, memory: Memory, rows: Sequence[Row], states: Any) -> torch.Tensor:
+    def _scores(self, memory: CrossMemory, rows: Sequence[Row], states: Any) -> torch.Tensor:
         """One pass of the decoder."""
         with self._positions.at(memory.lengths):
             outputs = self._model(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 Finish = Literal["stop", "length"]
 AnswerKind = Literal["extractive", "generated"]
@@ -155,4 +155,13 @@ class Flight(Protocol[PromptIn]):
         Those of `leaving` get none and are forgotten, and so are those that failed or had their last step. Numbers
         are the caller's, each used once. Raises nothing on account of a single answer.
         """
+        ...
+
+
+@runtime_checkable
+class Flies(Protocol):
+    """An engine whose answers can be written together."""
+
+    def flight(self) -> Flight[Any] | None:
+        """None, with a line in the log, where those of its model cannot be."""
         ...

@@ -57,10 +57,13 @@ def unforced_ends(config: GenerationConfig) -> frozenset[int]:
     return frozenset() if config.forced_eos_token_id is not None else _ends(config)
 
 
-def least_lengths(config: GenerationConfig, max_tokens: int) -> dict[str, int]:
-    """Those of the checkpoint, which may be more than the request wants at most."""
-    lengths = {name: getattr(config, name) for name in ("min_length", "min_new_tokens")}
-    return {name: min(length, max_tokens) for name, length in lengths.items() if length}
+def least_lengths(model: PreTrainedModel, prompt_ids: Sequence[int], max_tokens: int) -> dict[str, int]:
+    """Those of the checkpoint, which may be more than the request wants at most. Without an encoder `min_length`
+    counts the prompt."""
+    num_read = 0 if model.config.is_encoder_decoder else len(prompt_ids)
+    longest = {"min_length": num_read + max_tokens, "min_new_tokens": max_tokens}
+    lengths = {name: getattr(model.generation_config, name) for name in longest}
+    return {name: min(length, longest[name]) for name, length in lengths.items() if length}
 
 
 def rules(model: PreTrainedModel, prompt_ids: Sequence[int], max_tokens: int) -> Rules:
@@ -76,7 +79,7 @@ def rules(model: PreTrainedModel, prompt_ids: Sequence[int], max_tokens: int) ->
         max_new_tokens=max_tokens,
         custom_generate=_rules,
         **read,
-        **least_lengths(model.generation_config, max_tokens),
+        **least_lengths(model, prompt_ids, max_tokens),
     )
     return found
 

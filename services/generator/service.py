@@ -29,9 +29,10 @@ from chassis.validation import (
     require_unique,
 )
 from services.generator.alone import Alone
+from services.generator.causal import Causal
 from services.generator.config import GeneratorConfig
 from services.generator.decoding import DecodingLoop, Ended
-from services.generator.engine import Engine, Flight, Passage, Prompt, QuestionTooLong, Sampling, Step
+from services.generator.engine import Engine, Flies, Flight, Passage, Prompt, QuestionTooLong, Sampling, Step
 from services.generator.extractive import Extractive
 from services.generator.rag import Rag, RagSequence, RagToken
 from services.generator.room import ONE, Room
@@ -45,6 +46,7 @@ DEFAULT_OUTPUT_TOKENS = 256
 ENGINES: dict[str, Callable[..., Engine[Any]]] = {
     "extractive": Extractive,
     "seq2seq": Seq2Seq,
+    "causal": Causal,
     "rag-sequence": RagSequence,
     "rag-token": RagToken,
 }
@@ -139,7 +141,7 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
 
     def _flight_blocking(self, engine: Engine[Any]) -> tuple[Flight[Any], Room]:
         """How answers are written: together where the engine can, else one at a time."""
-        flight = engine.flight() if isinstance(engine, Seq2Seq) else None
+        flight = engine.flight() if isinstance(engine, Flies) else None
         if flight is None:
             return Alone(engine), ONE
         for joining in ({0: (engine.fit(*WARM_UP), Sampling(max_output_tokens=2))}, {}):

@@ -16,7 +16,12 @@ from chassis.pretrained import load_tokenizer
 from services.generator.detokenizer import Detokenizer
 from tests.unit import seeded_generators as seeded
 
-NAMES = ["byte-level-bpe", "unigram", "wordpiece"]
+MAKE = {
+    "byte-level-bpe": seeded.bart_tokenizer,
+    "unigram": seeded.t5_tokenizer,
+    "byte-fallback": seeded.llama_tokenizer,
+}
+NAMES = [*MAKE, "wordpiece"]
 TEXTS = [
     "Hello  world,\n\tthis is it.",
     " leading space and trailing ",
@@ -31,8 +36,7 @@ def tokenizer_named(name: str) -> PreTrainedTokenizerBase:
     if name == "wordpiece":
         return load_tokenizer(checkpoint.find("embedded").path)
     with TemporaryDirectory() as folder:
-        made = seeded.bart_tokenizer() if name == "byte-level-bpe" else seeded.t5_tokenizer()
-        made.save_pretrained(folder)
+        MAKE[name]().save_pretrained(folder)
         return load_tokenizer(Path(folder))
 
 
