@@ -18,10 +18,11 @@ class GeneratorConfig(ModelConfig):
     metrics_address: Address = "127.0.0.1:7104"
     health_address: Address = "127.0.0.1:7204"
 
-    engine: Literal["extractive", "seq2seq", "rag-sequence", "rag-token"] = "extractive"
+    engine: Literal["extractive", "seq2seq", "causal", "rag-sequence", "rag-token"] = "extractive"
     """`extractive` quotes sentences of the passages and needs a sentence model (`embedded` is one); `seq2seq`
-    writes with an encoder-decoder (BART, T5 and kin); `rag-sequence` and `rag-token` with a RAG checkpoint, whose
-    question encoder the retriever takes from the same one."""
+    writes with an encoder-decoder (BART, T5 and kin); `causal` with a decoder-only model (Llama, Qwen, GPT-2 and kin);
+    `rag-sequence` and `rag-token` with a RAG checkpoint, whose question encoder the retriever takes from the same
+    one."""
 
     prompt_template: str | None = None
     """What the model is told beside question and passages: the name of a template that is built in (`cite-sources-1`,
@@ -37,17 +38,19 @@ class GeneratorConfig(ModelConfig):
 
     max_prompt_tokens: Annotated[int, Field(ge=64)] = 2_048
     """Tokens that question and passages may take together, control tokens included. Passages beyond it are
-    dropped. Never more than the model has positions. Latency grows with it."""
+    dropped. Never more than the model has positions; with `causal` the answer needs positions too, and half are kept
+    for each unless the other needs fewer. Latency grows with it."""
 
     max_output_tokens: Annotated[int, Field(ge=1, le=4_096)] = 4_096
-    """The most output tokens that a request may ask for."""
+    """The most output tokens that a request may ask for. Never more than the model has positions (with `causal`: left
+    beside the prompt)."""
 
     max_passages: Annotated[int, Field(ge=1, le=100)] = 100
     """The most passages in one request."""
 
     max_rows: Annotated[int, Field(ge=1, le=1_024)] = 8
-    """Answers that `seq2seq` writes at once, a token of each at every step. More serve more requests and make each
-    step take longer. A model whose positions are not known writes one at a time."""
+    """Answers that `seq2seq` and `causal` write at once, a token of each at every step. More serve more requests and
+    make each step take longer. A model whose positions are not known writes one at a time."""
 
     max_cache_tokens: Annotated[int, Field(ge=64)] | None = None
     """Tokens that the prompts of these answers and the answers themselves may take in the cache, each as long as

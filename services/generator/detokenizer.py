@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 REPLACEMENT = "\ufffd"
 """What bytes decode to that are no whole character, or not yet."""
 
-BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-"""How a vocabulary of characters spells a byte of one that it lacks."""
+BYTE = re.compile("<0x[0-9A-F]{2}>")
+"""A token that is one byte, of which tokenizers with byte fallback decode a whole run at once: as text, or each byte
+as U+FFFD where the run is no text. What bytes are is open until another token follows."""
 
 
 class Detokenizer:
@@ -37,8 +38,8 @@ class Detokenizer:
         if token_id in self._control_ids:
             return ""
         self._window.append(token_id)
-        if BYTE.fullmatch(self._tokenizer.convert_ids_to_tokens(token_id)):
-            return ""  # Such bytes are decoded together: one that is broken breaks all beside it.
+        if BYTE.fullmatch(self._tokenizer.convert_ids_to_tokens(token_id) or ""):
+            return ""
         text = self._decode(self._window)
         certain = text.rstrip(REPLACEMENT)
         if len(certain) <= len(self._given) or not certain.startswith(self._given):

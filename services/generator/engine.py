@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 Finish = Literal["stop", "length"]
 AnswerKind = Literal["extractive", "generated"]
@@ -179,4 +179,21 @@ class Flight(Protocol[PromptIn]):
         are the caller's, each used once; one that was put back is on its way again when it joins again. Raises
         nothing on account of a single answer.
         """
+        ...
+
+
+class CachedFlight(Flight[PromptIn], Protocol[PromptIn]):
+    """A flight whose answers take cache."""
+
+    def token_bytes(self, prompt: PromptIn, sampling: Sampling) -> int:
+        """Bytes that a token takes there, measured on a prompt that is read and forgotten."""
+        ...
+
+
+@runtime_checkable
+class Flies(Protocol):
+    """An engine whose answers can be written together."""
+
+    def flight(self) -> CachedFlight[Any] | None:
+        """None, with a line in the log, where those of its model cannot be."""
         ...

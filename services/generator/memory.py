@@ -2,76 +2,117 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import torch
 from transformers import DynamicCache, EncoderDecoderCache
 
 
 class Memory:
-    """The caches of some rows, of tensors of shape (rows, heads, columns, dimension of a head).
+    """What self-attention keeps of some rows: tensors of shape (rows, heads, columns, dimension of a head).
 
     Tokens are right-aligned: all rows have their newest in the last column, and what lies left of a row's first is
-    masked. Prompts are left-aligned, and what lies right of a row's last token is masked. No column is masked in
-    every row.
+    masked. No column is masked in every row.
     """
 
-    def __init__(self, prompt_lengths: Sequence[int], device: torch.device) -> None:
-        """Nothing is cached yet: the decoder fills in both at its first pass."""
-        self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        self.lengths = [0] * len(prompt_lengths)
+    def __init__(self, num_unread: Sequence[int], device: torch.device) -> None:
+        """Nothing is cached yet. The first pass reads `num_unread` tokens of each row."""
+        self.tokens = DynamicCache()
+        self.lengths = [0] * len(num_unread)
         """Tokens in the cache, by row."""
-        self.prompt_lengths = list(prompt_lengths)
-        columns = torch.arange(max(prompt_lengths), device=device)
-        self.prompt_mask = (columns < torch.tensor(prompt_lengths, device=device)[:, None]).long()
-        """1 where there is a prompt, shape (rows, columns), int64."""
+        self.num_unread = list(num_unread)
+        """Tokens that the next pass reads, by row: one each, but for the first pass."""
+        self.device = device
 
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @property
+    def cache(self) -> Any:
+        """As a decoder takes it: one of transformers' caches."""
+        return self.tokens
+
     def mask(self) -> torch.Tensor:
-        """1 where there is a token, shape (rows, columns + 1), int64, with a column for the next token."""
-        width = max(self.lengths) + 1
-        columns = torch.arange(width, device=self.prompt_mask.device)
-        starts = torch.tensor([width - 1 - length for length in self.lengths], device=columns.device)
-        return (columns >= starts[:, None]).long()
+        """1 where there is a token, shape (rows, columns), int64, with columns for the tokens of the next pass."""
+        return (self._places() >= 0).long()
+
+    def positions(self) -> torch.Tensor:
+        """Those within their rows of the tokens of the next pass, shape (rows, columns), int64; 0 where none is."""
+        return self._places()[:, -max(self.num_unread) :].clamp(min=0)
 
     def grow(self) -> None:
-        """Every row has got its next token."""
-        self.lengths = [length + 1 for length in self.lengths]
+        """The tokens of a pass are in the cache, and every row has got its next."""
+        self.lengths = [length + unread for length, unread in zip(self.lengths, self.num_unread, strict=True)]
+        self.num_unread = [1] * len(self)
 
     def rewind(self) -> None:
-        """Undo a pass that failed midway, when some layers had the next token."""
+        """Undo a pass that failed midway, when some layers had the next tokens."""
         width = max(self.lengths)
-        for layer in self.cache.self_attention_cache.layers:
+        for layer in self.tokens.layers:
             layer.keys, layer.values = layer.keys[:, :, :width], layer.values[:, :, :width]
 
+    def take(self, parts: Sequence[tuple[Self, Sequence[int]]]) -> None:
+        """Keep these rows of these memories, each with one token unread, and nothing else."""
+        self.lengths = [memory.lengths[row] for memory, rows in parts for row in rows]
+        self.num_unread = [1] * len(self)
+        layers = Layers([memory.at(rows) for memory, rows in parts], max(self.lengths), right_aligned=True)
+        self.tokens = layers.gather([memory.tokens for memory, _ in parts])
 
-def gather(parts: Sequence[tuple[Memory, Sequence[int]]]) -> Memory:
+    def at(self, rows: Sequence[int]) -> torch.Tensor | slice:
+        """The index of these rows."""
+        return slice(None) if len(rows) == len(self) else torch.tensor(list(rows), device=self.device)
+
+    def _places(self) -> torch.Tensor:
+        """The number of each column within its row, below zero left of the first token."""
+        ends = [length + unread for length, unread in zip(self.lengths, self.num_unread, strict=True)]
+        columns = torch.arange(max(ends), device=self.device)
+        return columns - torch.tensor([max(ends) - end for end in ends], device=self.device)[:, None]
+
+
+class CrossMemory(Memory):
+    """That, and what cross-attention keeps of the rows' prompts.
+
+    Prompts are left-aligned, and what lies right of a row's last token is masked.
+    """
+
+    def __init__(self, prompt_lengths: Sequence[int], num_unread: Sequence[int], device: torch.device) -> None:
+        """Nothing is cached yet: the decoder fills in both at its first pass."""
+        super().__init__(num_unread, device)
+        self.prompts = DynamicCache()
+        self._mask_prompts(prompt_lengths)
+
+    @property
+    def cache(self) -> Any:
+        """Both, as a decoder takes them."""
+        return EncoderDecoderCache(self.tokens, self.prompts)
+
+    def take(self, parts: Sequence[tuple[Self, Sequence[int]]]) -> None:
+        super().take(parts)
+        self._mask_prompts([memory.prompt_lengths[row] for memory, rows in parts for row in rows])
+        layers = Layers([memory.at(rows) for memory, rows in parts], max(self.prompt_lengths), right_aligned=False)
+        self.prompts = layers.gather([memory.prompts for memory, _ in parts])
+
+    def _mask_prompts(self, lengths: Sequence[int]) -> None:
+        self.prompt_lengths = list(lengths)
+        columns = torch.arange(max(lengths), device=self.device)
+        self.prompt_mask = (columns < torch.tensor(self.prompt_lengths, device=self.device)[:, None]).long()
+        """1 where there is a prompt, shape (rows, columns), int64."""
+
+
+MemoryT = TypeVar("MemoryT", bound=Memory)
+
+
+def gather(parts: Sequence[tuple[MemoryT, Sequence[int]]]) -> MemoryT:
     """These rows of these memories as one. Each key and value is copied at most twice, or not at all where a memory
     stays as it is. At least one row."""
-    if len(parts) == 1 and len(parts[0][1]) == len(parts[0][0]):
-        return parts[0][0]
-    memories = [memory for memory, _ in parts]
-    gathered = Memory(
-        [memory.prompt_lengths[row] for memory, rows in parts for row in rows], memories[0].prompt_mask.device
-    )
-    gathered.lengths = [memory.lengths[row] for memory, rows in parts for row in rows]
-    rows = [_index(memory, rows) for memory, rows in parts]
-    of_tokens = Layers(rows, max(gathered.lengths), right_aligned=True)
-    of_prompts = Layers(rows, max(gathered.prompt_lengths), right_aligned=False)
-    gathered.cache = EncoderDecoderCache(
-        of_tokens.gather([memory.cache.self_attention_cache for memory in memories]),
-        of_prompts.gather([memory.cache.cross_attention_cache for memory in memories]),
-    )
+    memory, rows = parts[0]
+    if len(parts) == 1 and len(rows) == len(memory):
+        return memory
+    gathered = copy.copy(memory)
+    gathered.take(parts)
     return gathered
-
-
-def _index(memory: Memory, rows: Sequence[int]) -> torch.Tensor | slice:
-    if len(rows) == len(memory):
-        return slice(None)
-    return torch.tensor(list(rows), device=memory.prompt_mask.device)
 
 
 class Layers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +16,38 @@ RELATIVE = frozenset({"t5", "mt5", "umt5"})
 
 ABSOLUTE = frozenset({"bart", "mbart", "plbart", "mvp", "pegasus", "marian", "blenderbot", "blenderbot-small"})
 """Those that add an embedding of the position, one for all rows, from the length of the cache."""
+
+
+EACH = frozenset(
+    {
+        *(
+            "llama",
+            "mistral",
+            "ministral",
+            "ministral3",
+            "mixtral",
+            "arcee",
+            "smollm3",
+            "granite",
+            "seed_oss",
+            "ernie4_5",
+        ),
+        *("qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "gemma", "gemma2", "gemma3_text", "phi", "phi3", "gpt_oss"),
+        *("olmo", "olmo2", "olmo3", "olmoe", "glm", "glm4", "cohere", "cohere2", "exaone4", "helium", "nemotron"),
+        *("gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj", "opt", "stablelm", "starcoder2", "persimmon", "biogpt"),
+    }
+)
+"""Decoder-only model types that are told the position of each token, and keep nothing but keys and values."""
+
+OF_THE_LONGEST = frozenset({"dynamic", "longrope"})
+"""Kinds of rotary embeddings that turn every row by what the longest row of the batch needs."""
+
+
+class UnknownPositions(Exception):
+    """How the model counts positions is not known, or not by rows."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"no known positions: {what}")
 
 
 class Positions(torch.nn.Module):
@@ -35,12 +67,9 @@ class Positions(torch.nn.Module):
         return embedded.view(*self.by_row.shape, -1)
 
     @contextlib.contextmanager
-    def at(self, positions: Sequence[int], num_tokens: int = 1) -> Iterator[None]:
-        """One pass of `num_tokens` a row, of which the last stands at its row's position. What is padding on the
-        left stands anywhere."""
-        device = self.embedding.weight.device
-        lasts = torch.tensor(positions, device=device)[:, None]
-        self.by_row = (lasts + torch.arange(1 - num_tokens, 1, device=device)).clamp(min=0)
+    def at(self, positions: torch.Tensor) -> Iterator[None]:
+        """One pass of tokens that stand at these positions, shape (rows, tokens), int64. Padding stands anywhere."""
+        self.by_row = positions
         try:
             yield
         finally:
@@ -51,7 +80,7 @@ class Differences:
     """What rows need where only differences of positions count: nothing."""
 
     @contextlib.contextmanager
-    def at(self, positions: Sequence[int], num_tokens: int = 1) -> Iterator[None]:
+    def at(self, positions: torch.Tensor) -> Iterator[None]:
         yield
 
 
@@ -65,3 +94,20 @@ def positions_of(model: PreTrainedModel) -> Positions | Differences | None:
     if not isinstance(decoder.embed_positions, Positions):
         decoder.embed_positions = Positions(decoder.embed_positions)
     return decoder.embed_positions
+
+
+def require_positions_of_each(model: PreTrainedModel) -> None:
+    """Raises UnknownPositions where a decoder-only model cannot be told the position of each row's tokens."""
+    if model.config.model_type not in EACH:
+        raise UnknownPositions(model.config.model_type)
+    for kind in _rotary_kinds(model):
+        if kind in OF_THE_LONGEST:
+            raise UnknownPositions(f"{model.config.model_type} with {kind} rotary embeddings")
+
+
+def _rotary_kinds(model: PreTrainedModel) -> Iterator[str]:
+    """Of all layers, or of layers of each kind."""
+    rotary = getattr(model.config, "rope_parameters", None) or {}
+    for parameters in (rotary, *rotary.values()):
+        if isinstance(parameters, dict):
+            yield parameters.get("rope_type", "default")

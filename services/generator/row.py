@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from torch.nn import functional
 
 from services.generator.engine import Logprobs, Step
 from services.generator.prompt import TokenPrompt
@@ -51,3 +53,14 @@ class Row:
         step = self._writer.write(number, is_last, logprobs)
         self.is_done = step.finish is not None
         return step
+
+
+def whole(rows: Sequence[Row]) -> torch.Tensor:
+    """All tokens of rows, shape (rows, most tokens), int64, padded on the left with zeros, which a mask is to hide."""
+    longest = max(row.token_ids.shape[1] for row in rows)
+    return torch.cat([functional.pad(row.token_ids, (longest - row.token_ids.shape[1], 0)) for row in rows])
+
+
+def newest(rows: Sequence[Row]) -> torch.Tensor:
+    """The newest token of each, shape (rows, 1), int64."""
+    return torch.cat([row.token_ids[:, -1:] for row in rows])

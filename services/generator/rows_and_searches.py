@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from services.generator.engine import Flight, PutBack, Sampling, Step
+from services.generator.engine import CachedFlight, Flight, PutBack, Sampling, Step
 from services.generator.prompt import TokenPrompt
-from services.generator.row_flight import RowFlight
 
 Joining = Mapping[int, tuple[Any, Sampling]]
 
@@ -15,7 +14,7 @@ Joining = Mapping[int, tuple[Any, Sampling]]
 class RowsAndSearches:
     """A flight of two: a step of it is one of each row and one of each search."""
 
-    def __init__(self, rows: RowFlight, searches: Flight[Any]) -> None:
+    def __init__(self, rows: CachedFlight[Any], searches: Flight[Any]) -> None:
         self._rows = rows
         self._searches = searches
 
@@ -25,7 +24,6 @@ class RowsAndSearches:
         return {**rows, **searches}
 
     def token_bytes(self, prompt: TokenPrompt, sampling: Sampling) -> int:
-        """Bytes that a token takes in the cache."""
         return self._rows.token_bytes(prompt, sampling)
 
 

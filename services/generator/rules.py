@@ -69,10 +69,13 @@ def unforced_ends(config: GenerationConfig) -> frozenset[int]:
     return frozenset() if config.forced_eos_token_id is not None else _ends(config)
 
 
-def least_lengths(config: GenerationConfig, max_tokens: int) -> dict[str, int]:
-    """Those of the checkpoint, which may be more than the request wants at most."""
-    lengths = {name: getattr(config, name) for name in ("min_length", "min_new_tokens")}
-    return {name: min(length, max_tokens) for name, length in lengths.items() if length}
+def least_lengths(model: PreTrainedModel, prompt_ids: Sequence[int], max_tokens: int) -> dict[str, int]:
+    """Those of the checkpoint, which may be more than the request wants at most. Without an encoder `min_length`
+    counts the prompt."""
+    num_read = 0 if model.config.is_encoder_decoder else len(prompt_ids)
+    longest = {"min_length": num_read + max_tokens, "min_new_tokens": max_tokens}
+    lengths = {name: getattr(model.generation_config, name) for name in longest}
+    return {name: min(length, longest[name]) for name, length in lengths.items() if length}
 
 
 def options(model: PreTrainedModel, prompt_ids: Sequence[int], sampling: Sampling) -> dict[str, Any]:
@@ -90,7 +93,7 @@ def least_new_tokens(model: PreTrainedModel, prompt_ids: Sequence[int], sampling
     """How many tokens must be written before the answer may end."""
     if sampling.min_output_tokens is not None:
         return sampling.min_output_tokens
-    lengths = least_lengths(model.generation_config, sampling.max_output_tokens)
+    lengths = least_lengths(model, prompt_ids, sampling.max_output_tokens)
     return max(lengths.get("min_length", 0) - _num_read(model, prompt_ids), lengths.get("min_new_tokens", 0))
 
 
@@ -129,7 +132,7 @@ def _rules(
 
 def _least_lengths(model: PreTrainedModel, prompt_ids: Sequence[int], sampling: Sampling) -> dict[str, Any]:
     if sampling.min_output_tokens is None:
-        return least_lengths(model.generation_config, sampling.max_output_tokens)
+        return least_lengths(model, prompt_ids, sampling.max_output_tokens)
     # As a length, which counts what the decoder reads first: told in new tokens beside a checkpoint's length,
     # `generate` warns each time.
     return {"min_length": _num_read(model, prompt_ids) + sampling.min_output_tokens, "min_new_tokens": None}

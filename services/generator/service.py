@@ -31,9 +31,10 @@ from chassis.validation import (
 )
 from services.generator import cache_budget
 from services.generator.alone import Alone
+from services.generator.causal import Causal
 from services.generator.config import GeneratorConfig
 from services.generator.decoding import DecodingLoop, Ended
-from services.generator.engine import Citations, Engine, Flight, Passage, Prompt, QuestionTooLong, Sampling, Step
+from services.generator.engine import Citations, Engine, Flies, Flight, Passage, Prompt, QuestionTooLong, Sampling, Step
 from services.generator.extractive import Extractive
 from services.generator.prompt import TokenPrompt
 from services.generator.prompt_template import PromptTemplate, choose
@@ -50,6 +51,7 @@ MAX_TEXTS = 1_000
 ENGINES: dict[str, Callable[..., Engine[Any]]] = {
     "extractive": Extractive,
     "seq2seq": Seq2Seq,
+    "causal": Causal,
     "rag-sequence": RagSequence,
     "rag-token": RagToken,
 }
@@ -150,7 +152,7 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
 
     def _flight_blocking(self, engine: Engine[Any]) -> tuple[Flight[Any], Room]:
         """How answers are written: together where the engine can, else one at a time."""
-        flight = engine.flight() if isinstance(engine, Seq2Seq) else None
+        flight = engine.flight() if isinstance(engine, Flies) else None
         if flight is None:
             return Alone(engine), ONE
         prompt, sampling = engine.fit(*WARM_UP), Sampling(max_output_tokens=2)

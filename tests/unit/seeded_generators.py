@@ -1,4 +1,4 @@
-"""Small encoder-decoders with seeded weights and trained tokenizers, saved as real ones are."""
+"""Small models with seeded weights and trained tokenizers, saved as real ones are."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from transformers import (
     BartForConditionalGeneration,
     DPRQuestionEncoder,
     GenerationConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     RagConfig,
@@ -34,6 +38,11 @@ TEXTS = [
     "question: what is the deadline? context: ten seconds unless told otherwise.",
 ]
 BART_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+LLAMA_TOKENS = ["<unk>", "<s>", "</s>", "<pad>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}<|end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
 T5_TOKENS = ["<pad>", "</s>", "<unk>", "<extra_id_0>", "<extra_id_1>"]
 
 
@@ -75,7 +84,46 @@ def save_t5(path: Path, **generation: Any) -> None:
     _save(T5ForConditionalGeneration(config), tokenizer, path, generation)
 
 
+def save_llama(path: Path, **generation: Any) -> None:
+    """BPE with bytes for what it does not know, as Llama 2 has it; `<s>` before a text. A chat template whose turns
+    are between control tokens. 2,000 positions."""
+    tokenizer = llama_tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2_000,
+        initializer_range=1.0,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    _save(LlamaForCausalLM(config), tokenizer, path, generation)
+
+
+def save_gpt2(path: Path, num_positions: int = 2_000, **generation: Any) -> None:
+    """Byte-level BPE; nothing around a text and no token for padding."""
+    tokenizer = gpt2_tokenizer()
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        n_positions=num_positions,
+        initializer_range=1.0,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    _save(GPT2LMHeadModel(config), tokenizer, path, generation)
+
+
 SAVE = {"bart": save_bart, "t5": save_t5}
+SAVE_CAUSAL = {"llama": save_llama, "gpt2": save_gpt2}
 
 
 def save_rag(path: Path, family: str = "bart", seed: int = 0, **settings: Any) -> None:
@@ -119,7 +167,7 @@ def _emptied(folder: Path) -> dict[str, Any]:
     return held
 
 
-def bart_tokenizer() -> PreTrainedTokenizerFast:
+def _byte_level(special_tokens: list[str]) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -127,11 +175,16 @@ def bart_tokenizer() -> PreTrainedTokenizerFast:
         TEXTS,
         trainers.BpeTrainer(
             vocab_size=360,
-            special_tokens=BART_TOKENS,
+            special_tokens=special_tokens,
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         ),
     )
+    return tokenizer
+
+
+def bart_tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = _byte_level(BART_TOKENS)
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -162,6 +215,48 @@ def t5_tokenizer() -> PreTrainedTokenizerFast:
         eos_token="</s>",
         unk_token="<unk>",
         additional_special_tokens=T5_TOKENS[3:],
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def llama_tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=500,
+        special_tokens=[*LLAMA_TOKENS, *bytes_],
+        limit_alphabet=60,
+        max_token_length=8,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((word for text in TEXTS for word in text.split(" ")), trainer)
+    held = json.loads(tokenizer.to_str())
+    held["added_tokens"] = held["added_tokens"][: len(LLAMA_TOKENS)]  # bytes are tokens like any other
+    tokenizer = Tokenizer.from_str(json.dumps(held))
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        additional_special_tokens=LLAMA_TOKENS[4:],
+        chat_template=CHAT_TEMPLATE,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def gpt2_tokenizer() -> PreTrainedTokenizerFast:
+    end = "<|endoftext|>"
+    return PreTrainedTokenizerFast(
+        tokenizer_object=_byte_level([end]),
+        bos_token=end,
+        eos_token=end,
+        unk_token=end,
         model_input_names=["input_ids", "attention_mask"],
     )
 

@@ -12,7 +12,7 @@ from chassis.config import ConfigError
 from services.generator.cache_budget import measured, token_bytes, warn_of_refusals
 from services.generator.engine import Sampling
 from services.generator.room import Room, Size
-from tests.unit import random_seq2seq as models
+from tests.unit import random_models as models
 
 
 def cache_of(num_layers: int, num_rows: int, num_columns: int) -> DynamicCache:

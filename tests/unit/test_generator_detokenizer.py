@@ -17,7 +17,12 @@ from chassis.pretrained import load_tokenizer
 from services.generator.detokenizer import Detokenizer
 from tests.unit import seeded_generators as seeded
 
-NAMES = ["byte-level-bpe", "byte-fallback", "unigram", "wordpiece"]
+MAKE = {
+    "byte-level-bpe": seeded.bart_tokenizer,
+    "unigram": seeded.t5_tokenizer,
+    "byte-fallback": seeded.llama_tokenizer,
+}
+NAMES = [*MAKE, "wordpiece"]
 TEXTS = [
     "Hello  world,\n\tthis is it.",
     " leading space and trailing ",
@@ -32,13 +37,8 @@ TEXTS = [
 def tokenizer_named(name: str) -> PreTrainedTokenizerBase:
     if name == "wordpiece":
         return load_tokenizer(checkpoint.find("embedded").path)
-    make = {
-        "byte-level-bpe": seeded.bart_tokenizer,
-        "byte-fallback": byte_fallback_tokenizer,
-        "unigram": seeded.t5_tokenizer,
-    }
     with TemporaryDirectory() as folder:
-        make[name]().save_pretrained(folder)
+        MAKE[name]().save_pretrained(folder)
         return load_tokenizer(Path(folder))
 
 

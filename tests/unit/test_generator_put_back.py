@@ -24,27 +24,22 @@ from services.generator.prompt import TokenPrompt
 from services.generator.room import Room
 from services.generator.row import Row
 from tests import simulated_time
-from tests.unit import random_seq2seq as models
+from tests.unit import random_models as models
+from tests.unit import random_seq2seq
+from tests.unit.pilots import RULES
+from tests.unit.random_vocabulary import VOCABULARY
 from tests.unit.scarce_memory import Allocator, Scarce
-from tests.unit.test_generator_row_flight import RULES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 STEP_S = 0.01
 Request = tuple[TokenPrompt, Sampling]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Models this small only lose by sharing their work."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
-
-
-@pytest.mark.parametrize("family", models.MAKE)
+@pytest.mark.parametrize("family", [*random_seq2seq.MAKE, "llama", "gpt2", "mistral"])
 @torch.inference_mode()
 def test_tokens_that_are_read_together_are_those_that_were_read_one_by_one(family: str) -> None:
     """Rows that have written nothing, little and much, side by side."""
@@ -56,18 +51,18 @@ def test_tokens_that_are_read_together_are_those_that_were_read_one_by_one(famil
     for row, num_written in zip(rows, (0, 1, 5, 17), strict=True):
         memory, scores = decoder.read([row])
         memory.grow()
-        for token_id in random.integers(3, models.VOCABULARY, num_written).tolist():
+        for token_id in random.integers(3, VOCABULARY, num_written).tolist():
             row.token_ids = torch.cat([row.token_ids, torch.tensor([[token_id]])], dim=1)
             scores = decoder.go_on(memory, [row])
             memory.grow()
         expected.append(scores[0])
-        keys.append(memory.cache.self_attention_cache.layers[-1].keys[0])
+        keys.append(memory.tokens.layers[-1].keys[0])
     memory, scores = decoder.read(rows)
     memory.grow()
     torch.testing.assert_close(scores, torch.stack(expected))
-    for row_keys, of_row in zip(memory.cache.self_attention_cache.layers[-1].keys, keys, strict=True):
+    for row_keys, of_row in zip(memory.tokens.layers[-1].keys, keys, strict=True):
         torch.testing.assert_close(row_keys[:, -of_row.shape[1] :], of_row)
-    assert memory.lengths == [1, 2, 6, 18]
+    assert memory.lengths == [row.token_ids.shape[1] for row in rows]
     row_steps = decoder.go_on(memory, rows)
     assert row_steps.isfinite().all()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +19,8 @@ from services.generator.rag import Answer, Asked, Rag, RagSequence, RagToken
 from services.generator.rag_prompt import RagPrompt
 from tests.unit import seeded_generators as seeded
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NUM_QUESTIONS = 50
 NUM_PASSAGES = 5
 MAX_TOKENS = 12
@@ -27,14 +29,6 @@ ENGINES: dict[str, tuple[type[Rag], Any]] = {
     "sequence": (RagSequence, RagSequenceForGeneration),
     "token": (RagToken, RagTokenForGeneration),
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 def load(kind: str, path: Path, num_beams: int) -> Rag:

@@ -20,13 +20,14 @@ from services.generator.decoding import DecodingLoop
 from services.generator.engine import Sampling, Step
 from services.generator.room import Room
 from services.generator.rules import greedy
-from tests.unit import random_seq2seq as models
+from tests.unit import random_models as models
+from tests.unit.random_vocabulary import VOCABULARY
 from tests.unit.scarce_memory import Scarce
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
 # Narrow, with many heads: few weights, and 256 kB of keys and values for each token.
-config = T5Config(vocab_size=models.VOCABULARY, d_model=16, d_kv=64, d_ff=16, num_layers=2, num_heads=128,
+config = T5Config(vocab_size=VOCABULARY, d_model=16, d_kv=64, d_ff=16, num_layers=2, num_heads=128,
                   initializer_factor=2.0, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0)
 model = T5ForConditionalGeneration(config).to(torch.float64).eval()
 model.generation_config = greedy(model.generation_config)

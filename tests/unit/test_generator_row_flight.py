@@ -2,106 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from services.generator.causal import Causal
 from services.generator.engine import Passage, Sampling, Step
-from services.generator.prompt import TokenPrompt
 from services.generator.seq2seq import Seq2Seq
-from tests.unit import random_seq2seq as models
+from tests.unit import random_models as models
+from tests.unit import random_seq2seq
 from tests.unit import seeded_generators as seeded
+from tests.unit.pilots import EVENTS, RULES, Pilot, assert_as_alone, assert_others_write_on, fail_at, read_ids
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+pytestmark = pytest.mark.usefixtures("one_thread")
 
-MAX_ROWS = 8
-
-RULES: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "no-repeats": {"no_repeat_ngram_size": 2, "repetition_penalty": 1.3, "encoder_no_repeat_ngram_size": 3},
-    "forced": {"forced_bos_token_id": 7, "forced_eos_token_id": 1, "min_length": 12, "suppress_tokens": [9, 10]},
-}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Models this small only lose by sharing their work."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
-
-
-class Pilot:
-    """Steps a flight and keeps what each answer has brought."""
-
-    def __init__(self, flight: Any) -> None:
-        self.flight = flight
-        self.texts: dict[int, str] = {}
-        self.errors: dict[int, Exception] = {}
-        self.flying: set[int] = set()
-        self.ended_at: dict[int, int] = {}
-        self.num_steps = 0
-
-    def step(
-        self,
-        joining: Mapping[int, tuple[TokenPrompt, Sampling]] | None = None,
-        leaving: Collection[int] = (),
-    ) -> None:
-        self.num_steps += 1
-        self.flying = (self.flying | set(joining or {})) - set(leaving)
-        outcomes = self.flight.step(joining or {}, leaving)
-        assert outcomes.keys() == self.flying
-        for number, outcome in outcomes.items():
-            if isinstance(outcome, Exception):
-                self.errors[number] = outcome
-                self.flying.discard(number)
-                continue
-            assert isinstance(outcome, Step)
-            self.texts[number] = self.texts.get(number, "") + outcome.text
-            if outcome.finish:
-                self.flying.discard(number)
-                self.ended_at[number] = self.num_steps
-
-    def until_landed(self) -> None:
-        while self.flying:
-            self.step()
-
-    @property
-    def shapes(self) -> tuple[int, int, int]:
-        """Rows, columns of tokens and columns of prompts in the cache."""
-        ((memory, _),) = self.flight._batches
-        keys = memory.cache.self_attention_cache.layers[0].keys
-        return keys.shape[0], keys.shape[2], memory.cache.cross_attention_cache.layers[0].keys.shape[2]
-
-
-def fly_at_random(model: PreTrainedModel, requests: list[tuple[TokenPrompt, Sampling]], seed: int) -> Pilot:
-    """Each joins at a random step, when there is a row."""
-    random, pilot, waiting = np.random.default_rng(seed), Pilot(models.fly(model)), dict(enumerate(requests))
-    while waiting or pilot.flying:
-        num_joining = min(MAX_ROWS - len(pilot.flying), int(random.poisson(0.5)))
-        pilot.step({number: waiting.pop(number) for number in list(waiting)[:num_joining]})
-    return pilot
-
-
-def assert_as_alone(family: str, rules: dict[str, Any], num_requests: int) -> None:
-    model = models.make(family, **rules)
-    requests = list(models.random_requests(np.random.default_rng(1), num_requests))
-    expected = {
-        number: models.alone(model, prompt, sampling.max_output_tokens)
-        for number, (prompt, sampling) in enumerate(requests)
-    }
-    assert fly_at_random(model, requests, seed=2).texts == expected
-    beginnings = {tuple(text.split()[:5]) for text in expected.values()}
-    assert len(beginnings) > num_requests / 4, "it says the same whatever it reads"
+FAMILIES = ["t5", "bart", "llama", "gpt2"]
 
 
 @pytest.mark.parametrize("rules", RULES)
@@ -110,16 +29,18 @@ def test_every_token_is_that_of_generate_alone(family: str, rules: str) -> None:
     assert_as_alone(family, RULES[rules], 32)
 
 
-@pytest.mark.parametrize("family", models.MAKE)
+@pytest.mark.parametrize("family", random_seq2seq.MAKE)
 def test_every_family_whose_positions_are_known_is_exact(family: str) -> None:
     assert_as_alone(family, {"min_new_tokens": 12}, 12)
 
 
-@pytest.mark.parametrize("family", seeded.SAVE)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_step_is_that_of_the_engine_alone(family: str, tmp_path: Path) -> None:
     """Its text too: what a delta waits for, and where characters are broken."""
-    seeded.SAVE[family](tmp_path)
-    engine = Seq2Seq(tmp_path, "cpu", 512, 400, dtype=torch.float64)
+    (seeded.SAVE | seeded.SAVE_CAUSAL)[family](tmp_path)
+    load = Causal if family in seeded.SAVE_CAUSAL else Seq2Seq
+    engine = load(tmp_path, "cpu", 512, 400, dtype=torch.float64)
+    torch.set_num_threads(1)
     flight = engine.flight()
     assert flight is not None
     passage = Passage("1", "The reranker. 文档中的句子。 🙂" * 3)
@@ -149,7 +70,7 @@ def test_a_stop_string_frees_the_row_while_the_model_would_go_on(tmp_path: Path)
     assert pilot.ended_at[1] < pilot.ended_at[0] == 40
 
 
-@pytest.mark.parametrize("family", ["t5", "bart"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_short_answer_ends_long_before_the_long_one_that_began_earlier(family: str) -> None:
     pilot = Pilot(models.fly(models.make(family, min_new_tokens=200)))
     pilot.step({0: (models.prompt_of(5, 6, 7), Sampling(200))})
@@ -185,25 +106,11 @@ def test_an_idle_flight_keeps_no_cache() -> None:
     assert not pilot.flight._batches
 
 
-def fail_at(module: torch.nn.Module, token_id: int) -> list[int]:
-    """Let a module fail whenever it reads a token. Returns the numbers of rows it failed with, so far."""
-    failures: list[int] = []
-
-    def fail(_: Any, arguments: Any, named: dict[str, Any]) -> None:
-        token_ids = named["input_ids"]
-        if (token_ids == token_id).any():
-            failures.append(len(token_ids))
-            raise ArithmeticError("cannot read this")
-
-    module.register_forward_pre_hook(fail, with_kwargs=True)
-    return failures
-
-
-@pytest.mark.parametrize("family", ["t5", "bart"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_prompt_that_cannot_be_read_fails_alone(family: str) -> None:
     model = models.make(family)
     expected = models.alone(model, models.prompt_of(5, 6), 9)
-    failures = fail_at(model.get_encoder(), 33)
+    failures = fail_at(model.get_encoder() if model.config.is_encoder_decoder else model.get_decoder(), 33)
     pilot = Pilot(models.fly(model))
     pilot.step({0: (models.prompt_of(5, 6), Sampling(9)), 1: (models.prompt_of(33), Sampling(9))})
     pilot.until_landed()
@@ -212,18 +119,21 @@ def test_a_prompt_that_cannot_be_read_fails_alone(family: str) -> None:
     assert pilot.texts == {0: expected}
 
 
-@pytest.mark.parametrize("family", ["t5", "bart"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("depth", [0, 1], ids=["before-the-first-layer", "between-layers"])
 def test_a_row_that_fails_midway_fails_alone(family: str, depth: int) -> None:
     model = models.make(family, min_new_tokens=12)
     requests = list(models.random_requests(np.random.default_rng(3), 6))
     expected = {n: models.alone(model, prompt, 12) for n, (prompt, _) in enumerate(requests)}
     poison = int(expected[2].split()[4])
-    fails = {n for n, text in expected.items() if str(poison) in text.split()[:-1]}
+    read = {n: expected[n].split()[:-1] for n in expected}
+    if not model.config.is_encoder_decoder:
+        read = {n: [*map(str, prompt.token_ids), *read[n]] for n, (prompt, _) in enumerate(requests)}
+    fails = {n for n in read if str(poison) in read[n]}
     failures: list[int] = []
     reading: list[torch.Tensor] = []
     model.get_decoder().register_forward_pre_hook(
-        lambda _, arguments, named: reading.append(named["input_ids"]), with_kwargs=True
+        lambda _, arguments, named: reading.append(read_ids(arguments, named)), with_kwargs=True
     )
 
     def fail(*_: Any) -> None:
@@ -231,8 +141,8 @@ def test_a_row_that_fails_midway_fails_alone(family: str, depth: int) -> None:
             failures.append(len(reading[-1]))
             raise ArithmeticError("cannot go on")
 
-    layers = model.get_decoder().block if family == "t5" else model.get_decoder().layers
-    layers[depth].register_forward_pre_hook(fail)
+    layers = {"t5": "block", "gpt2": "h"}.get(family, "layers")
+    model.get_decoder().get_submodule(f"{layers}.{depth}").register_forward_pre_hook(fail)
     pilot = Pilot(models.fly(model))
     pilot.step({number: (prompt, Sampling(12)) for number, (prompt, _) in enumerate(requests)})
     pilot.until_landed()
@@ -255,41 +165,8 @@ def test_a_row_whose_rules_fail_fails_alone() -> None:
     assert pilot.texts[0] == expected
 
 
-@cache
-def known(family: str) -> tuple[PreTrainedModel, list[TokenPrompt], list[str]]:
-    """A model, prompts, and what it writes to each in at most 20 tokens."""
-    model = models.make(family)
-    prompts = [prompt for prompt, _ in models.random_requests(np.random.default_rng(7), 10)]
-    return model, prompts, [models.alone(model, prompt, 20) for prompt in prompts]
-
-
-EVENTS = st.lists(
-    st.tuples(
-        st.lists(st.tuples(st.integers(0, 9), st.integers(1, 20)), max_size=3),  # who joins, and its greatest length
-        st.sets(st.integers(0, 20), max_size=2),  # who leaves
-    ),
-    max_size=25,
-)
-
-
-@pytest.mark.parametrize("family", ["t5", "bart"])
+@pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=40, deadline=None)
 @given(events=EVENTS)
 def test_whoever_joins_and_leaves_the_others_write_on(family: str, events: list[Any]) -> None:
-    model, prompts, texts = known(family)
-    pilot, asked, gone = Pilot(models.fly(model)), dict[int, tuple[int, int]](), set[int]()
-    for joining, leaving in events:
-        newcomers = dict(enumerate(joining[: MAX_ROWS - len(pilot.flying)], start=len(asked)))
-        gone |= leaving & pilot.flying
-        asked |= newcomers
-        pilot.step(
-            {number: (prompts[which], Sampling(length)) for number, (which, length) in newcomers.items()},
-            leaving & pilot.flying,
-        )
-    pilot.until_landed()
-    assert not pilot.errors
-    for number, (which, length) in asked.items():
-        whole = texts[which].split()[:length]
-        written = pilot.texts[number].split()
-        assert written == whole[: len(written)]
-        assert number in gone or len(written) == len(whole)
+    assert_others_write_on(family, events)

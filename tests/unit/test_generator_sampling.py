@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -19,12 +18,15 @@ from services.generator.choice import Choice, choose
 from services.generator.engine import Passage, Sampling, Step
 from services.generator.prompt import TokenPrompt
 from services.generator.seq2seq import Seq2Seq
-from tests.unit import random_seq2seq as models
+from tests.unit import random_models as models
 from tests.unit import seeded_generators as seeded
-from tests.unit.test_generator_row_flight import Pilot, fly_at_random
+from tests.unit.pilots import Pilot, fly_at_random
+from tests.unit.random_vocabulary import END
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 MAX_TOKENS = 16
 NUM_PROMPTS = 3
@@ -52,15 +54,6 @@ FROM_THE_CHECKPOINT: dict[str, dict[str, Any]] = {
     "none": {},
     "some": {"repetition_penalty": 1.5, "no_repeat_ngram_size": 3, "min_length": 6, "temperature": 0.3, "top_k": 2},
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Models this small only lose by sharing their work."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 def told(sampling: Sampling, **checkpoint: Any) -> dict[str, Any]:
@@ -102,7 +95,7 @@ def prompts(number: int, seed: int = 5) -> list[TokenPrompt]:
 def test_each_rule_is_that_of_generate_in_a_batch_of_all(family: str, checkpoint: str) -> None:
     own = FROM_THE_CHECKPOINT[checkpoint]
     model = models.make(family)
-    model.generation_config.eos_token_id = [models.END, EARLY_END[family]]
+    model.generation_config.eos_token_id = [END, EARLY_END[family]]
     for name in ("repetition_penalty", "no_repeat_ngram_size", "min_length"):
         setattr(model.generation_config, name, own.get(name))
     asked = [(rule, prompt, seed) for rule in RULES for seed, prompt in enumerate(prompts(NUM_PROMPTS))]

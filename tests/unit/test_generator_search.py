@@ -21,6 +21,8 @@ from services.generator.rows_and_searches import RowsAndSearches
 from services.generator.seq2seq import Seq2Seq
 from tests.unit import seeded_generators as seeded
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 MAX_TOKENS = 14
 
 RULES: dict[str, dict[str, Any]] = {
@@ -31,15 +33,6 @@ RULES: dict[str, dict[str, Any]] = {
     },
     "short": {"num_beams": 2, "length_penalty": -2.0, "early_stopping": "never", "forced_eos_token_id": 1},
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Models this small only lose by sharing their work."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 def load(path: Path) -> Seq2Seq:
@@ -55,7 +48,7 @@ def random_prompts(path: Path, number: int) -> list[TokenPrompt]:
 
 def flight_of(engine: Seq2Seq) -> RowsAndSearches:
     flight = engine.flight()
-    assert flight is not None
+    assert isinstance(flight, RowsAndSearches)
     return flight
 
 

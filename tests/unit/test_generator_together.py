@@ -22,7 +22,7 @@ from services.generator.engine import Flight, Prompt, Sampling, Step
 from services.generator.room import Room, Size
 from services.generator.row_flight import Outcome, RowFlight
 from tests import simulated_time
-from tests.unit import random_seq2seq as models
+from tests.unit import random_models as models
 
 STEP_S = 0.01
 
@@ -320,9 +320,10 @@ class Watched:
         return self._flight.step(joining, leaving)
 
 
-async def test_a_real_model_writes_for_many_on_the_thread_of_the_device() -> None:
+@pytest.mark.parametrize("family", ["t5", "llama", "gpt2"])
+async def test_a_real_model_writes_for_many_on_the_thread_of_the_device(family: str) -> None:
     """32 callers, of whom some leave: the others read what `generate` writes for each alone."""
-    model = models.make("t5", min_new_tokens=10)
+    model = models.make(family, min_new_tokens=10)
     requests = list(models.random_requests(np.random.default_rng(5), 32))
     expected = [models.alone(model, prompt, sampling.max_output_tokens) for prompt, sampling in requests]
     flight, device = Watched(models.fly(model)), SingleThread("test-device")
