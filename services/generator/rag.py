@@ -83,6 +83,7 @@ class Rag(ABC):
         model: Any = pretrained.load_model(self._load_as, path, device, dtype)
         model.rag.question_encoder = torch.nn.Module()  # the retriever's; not for this process's memory
         self._model = model.to(dtype)  # of a model of models `from_pretrained` leaves the parts as they were saved
+        pretrained.quicken_steps(self._model, device)
         self._config = model.config
         if self._config.label_smoothing:
             raise ConfigError(f"the model at {path} smooths labels: answers ranked by that are not offered")

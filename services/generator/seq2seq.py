@@ -44,6 +44,7 @@ class Seq2Seq:
     ) -> None:
         self._tokenizer = pretrained.load_tokenizer(path)
         self._model = pretrained.load_model(AutoModelForSeq2SeqLM, path, device, dtype)
+        pretrained.quicken_steps(self._model, device)
         self._model.generation_config = greedy(self._model.generation_config)
         self._vocabulary = Vocabulary(self._tokenizer)
         self._unforced_ends = unforced_ends(self._model.generation_config)

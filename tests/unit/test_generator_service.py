@@ -45,8 +45,8 @@ async def until(is_so: Callable[[], object]) -> None:
 
 
 class Served:
-    def __init__(self, stub: Stub, runtime: Runtime, queue: Queue[Generation]) -> None:
-        self.stub, self.runtime, self.queue = stub, runtime, queue
+    def __init__(self, stub: Stub, service: GeneratorService, runtime: Runtime, queue: Queue[Generation]) -> None:
+        self.stub, self.service, self.runtime, self.queue = stub, service, runtime, queue
 
     async def answer(self, request: pb.GenerateRequest) -> tuple[list[pb.TextDelta], pb.GenerateFinished]:
         *deltas, last = [one async for one in self.stub.Generate(request)]
@@ -71,7 +71,7 @@ async def served(settings: GeneratorConfig) -> AsyncIterator[Served]:
         interceptor.ready = True
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Served(generator_pb2_grpc.GeneratorServiceStub(channel), runtime, queue)
+            yield Served(generator_pb2_grpc.GeneratorServiceStub(channel), service, runtime, queue)
     finally:
         await server.stop(0)
         await service.stop()
@@ -142,6 +142,17 @@ async def test_a_written_answer_streams_and_is_measured(tmp_path: Path) -> None:
     assert finished.usage.output_tokens == 20
     assert sample("trivium_time_to_first_token_seconds_count") == 1
     assert sample("trivium_time_per_output_token_seconds_count") == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+async def test_a_writer_computes_in_the_dtype_that_it_is_told(dtype: Any, tmp_path: Path) -> None:
+    seeded.save_bart(tmp_path)
+    settings = GeneratorConfig(device="cpu", engine="seq2seq", model=str(tmp_path), dtype=dtype)
+    async with served(settings) as generator:
+        _, finished = await generator.answer(sampled(3))
+        engine: Any = generator.service._engine
+    assert engine._model.dtype == getattr(torch, dtype)
+    assert finished.usage.output_tokens
 
 
 async def test_a_cancelled_call_stops_the_work_and_frees_its_place(tmp_path: Path) -> None:
