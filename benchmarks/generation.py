@@ -24,8 +24,8 @@ OURS = "in flight float32"
 ONE_BY_ONE = "one by one float32"
 PEER = "ctranslate2 float32"
 TARGET, PEER_TARGET = 3.0, 1.0
-MAX_ROUNDS = 2
-"""One by one takes a minute."""
+MAX_ROUNDS = 1
+"""A round of both shapes takes minutes, most of them one by one."""
 
 _ways: dict[tuple[str, Path], Way] = {}
 """One: a model of each would take gigabytes."""

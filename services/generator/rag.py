@@ -83,11 +83,11 @@ class Rag(ABC):
         model: Any = pretrained.load_model(self._load_as, path, device, dtype)
         model.rag.question_encoder = torch.nn.Module()  # the retriever's; not for this process's memory
         self._model = model.to(dtype)  # of a model of models `from_pretrained` leaves the parts as they were saved
-        pretrained.quicken_steps(self._model, device)
         self._config = model.config
         if self._config.label_smoothing:
             raise ConfigError(f"the model at {path} smooths labels: answers ranked by that are not offered")
         self._generator = model.rag.generator
+        pretrained.quicken_steps(self._generator, device)
         self._asking = pretrained.load_tokenizer(path / "question_encoder_tokenizer", self._config.question_encoder)
         self._tokenizer = pretrained.load_tokenizer(path / "generator_tokenizer", self._config.generator)
         self._vocabulary = Vocabulary(self._tokenizer)
