@@ -11,10 +11,12 @@ from benchmarks import (
     floors,
     gateway_cpu,
     generation,
+    goodput,
     knowledge_base,
     latency,
     rag,
     sparse_search,
+    step_overhead,
     throughput,
     vector_search,
 )
@@ -37,7 +39,9 @@ BENCHMARKS: dict[str, Callable[[Scale, Floors, str, Path], Figure]] = {
     "upsert-to-visible": knowledge_base.visible,
     "live-segment": knowledge_base.live,
     "growth": knowledge_base.growth,
-    "generation": generation.generation,
+    "generation": generation.saturation,
+    "generation-goodput": goodput.goodput,
+    "step-overhead": step_overhead.overhead,
 }
 
 

@@ -1,175 +1,97 @@
-"""Answers of an encoder-decoder written in flight, against transformers' `generate` over the same requests.
+"""Answers of an encoder-decoder written in flight, against transformers' `generate` and CTranslate2.
 
-Both run the same random model (6 layers, 512 wide) with the same rows at most. Requests have mixed prompts and mixed
-greatest lengths. They all wait from the beginning: `generate` gets them in batches in order of arrival, each of which
-goes on until its longest answer ends, and then one by one. Answers are as long as they may be, so that all three
-write the same number of tokens, which a random model's own ends would not do in float32.
+All ways write the same requests with the same random weights, one after the other in one process, on one thread. At
+saturation all requests wait from the beginning. Ratios are of CPU seconds; those of the clock on the wall stand
+beside them, and mean something on a quiet machine. Ways of different dtypes are named by them and never promised
+against each other.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Figure, spread
+from benchmarks import random_writers
+from benchmarks.figures import Figure, Spread, spread
 from benchmarks.floors import Floors
+from benchmarks.open_loop import Way, Written, write
+from benchmarks.random_writers import Request
 from benchmarks.scale import Scale
+from benchmarks.ways_to_write import MAX_ROWS, WAYS
 
-MAX_ROWS = 8
-FAMILIES = ("bart", "t5")
-VOCABULARY = 8_000
-MAX_PROMPT_TOKENS = 200
-MAX_OUTPUT_TOKENS = 96
+OURS = "in flight float32"
+ONE_BY_ONE = "one by one float32"
+PEER = "ctranslate2 float32"
+TARGET, PEER_TARGET = 3.0, 1.0
+MAX_ROUNDS = 1
+"""A round of both shapes takes minutes, most of them one by one."""
 
-Request = tuple[list[int], int]
-
-
-def generation(scale: Scale, bare: Floors, dtype: str, folder: Path) -> Figure:
-    """Requests a second in flight ÷ in whole batches of as many rows: the worst of both families is promised."""
-    details: dict[str, Any] = {"max_rows": MAX_ROWS, "num_requests": scale.num_answers, "dtype": "float32"}
-    ratios = []
-    for family in FAMILIES:
-        requests = mixed(scale.num_answers)
-        found = [bare.measure(rates, family, requests, scale.width) for _ in range(scale.rounds)]
-        ratios.append(spread([one["in flight"] / one["batches"] for one in found]))
-        details[f"{family}: to batches"] = ratios[-1]
-        details[f"{family}: to one by one"] = spread([one["in flight"] / one["one by one"] for one in found])
-        details[f"{family}: tokens per second in flight"] = spread([one["tokens"] for one in found], 1)
-        details[f"{family}: mean rows"] = spread([one["rows"] for one in found])
-    return Figure("generation", min(ratios, key=lambda one: one.median), 1.0, True, details)
+_ways: dict[tuple[str, Path], Way] = {}
+"""One: a model of each would take gigabytes."""
 
 
-def mixed(number: int) -> list[Request]:
-    """Prompts of 8 to 200 tokens; greatest lengths of 4 to 96, most of them short. The same each time."""
-    import numpy as np
-
-    random = np.random.default_rng(3)
-    return [
-        (
-            random.integers(10, VOCABULARY, random.integers(8, MAX_PROMPT_TOKENS)).tolist(),
-            int(np.clip(random.exponential(24), 4, MAX_OUTPUT_TOKENS)),
-        )
-        for _ in range(number)
-    ]
-
-
-def rates(family: str, requests: Sequence[Request], width: int) -> dict[str, float]:
-    """Requests a second by each way, in this process, one after the other."""
-    import torch
-
-    torch.set_num_threads(1)
-    model = _model(family, width)
-    with torch.inference_mode():
-        _in_flight(model, requests[:2])
-        began = time.perf_counter()
-        num_steps, num_tokens = _in_flight(model, requests)
-        in_flight_s = time.perf_counter() - began
-        batches_s = _seconds(model, requests, MAX_ROWS)
-        one_by_one_s = _seconds(model, requests, 1)
-    return {
-        "in flight": len(requests) / in_flight_s,
-        "batches": len(requests) / batches_s,
-        "one by one": len(requests) / one_by_one_s,
-        "tokens": num_tokens / in_flight_s,
-        "rows": num_tokens / num_steps,
-    }
+def saturation(scale: Scale, bare: Floors, dtype: str, folder: Path) -> Figure:
+    """Tokens a CPU second in flight ÷ one by one, float32, 8 rows: the worse of the shapes is promised."""
+    details: dict[str, Any] = {"max_rows": MAX_ROWS, "num_requests": scale.num_answers, "dtypes": "by name"}
+    promised: list[Spread] = []
+    names = bare.measure(usable_ways)
+    for shape in scale.writers:
+        bare.measure(random_writers.save, shape, folder / shape)
+        requests = random_writers.mixed(scale.num_answers)
+        rounds = [
+            {name: bare.measure(saturated, name, folder / shape, requests) for name in names}
+            for _ in range(min(MAX_ROUNDS, scale.rounds))
+        ]
+        promised.append(_ratio(rounds, OURS, ONE_BY_ONE))
+        details |= {f"{shape}: {name}": value for name, value in _details(rounds, names).items()}
+    bare.measure(forget)
+    return Figure("generation", min(promised, key=lambda one: one.median), TARGET, True, details)
 
 
-def _model(family: str, width: int) -> Any:
-    import torch
-    from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
+def usable_ways() -> list[str]:
+    """bfloat16 only where this CPU multiplies it."""
+    from chassis.cpu import this_cpu
 
-    torch.manual_seed(0)
-    shared: dict[str, Any] = {"vocab_size": VOCABULARY, "d_model": width, "pad_token_id": 0, "eos_token_id": None}
-    num_heads = max(1, width // 64)
-    model: Any
-    if family == "t5":
-        config = T5Config(
-            **shared, d_kv=64, d_ff=4 * width, num_layers=6, num_heads=num_heads, decoder_start_token_id=0
-        )
-        model = T5ForConditionalGeneration(config)
-    else:
-        model = BartForConditionalGeneration(
-            BartConfig(
-                **shared,
-                encoder_layers=6,
-                decoder_layers=6,
-                encoder_attention_heads=num_heads,
-                decoder_attention_heads=num_heads,
-                encoder_ffn_dim=4 * width,
-                decoder_ffn_dim=4 * width,
-                bos_token_id=2,
-                decoder_start_token_id=2,
-                forced_eos_token_id=None,
-            )
-        )
-    return model.eval()
+    return [name for name in WAYS if "bfloat16" not in name or this_cpu().multiplies_bfloat16]
 
 
-def _in_flight(model: Any, requests: Sequence[Request]) -> tuple[int, int]:
-    """Steps and tokens."""
-    from services.generator.encoder_decoder import EncoderDecoder
-    from services.generator.engine import Sampling, Step
-    from services.generator.positions import positions_of
-    from services.generator.prompt import TokenPrompt
-    from services.generator.room import Room, Size
-    from services.generator.row import Opening
-    from services.generator.row_flight import RowFlight
-    from services.generator.rules import rules
-
-    def begin(prompt: TokenPrompt, sampling: Sampling) -> Opening:
-        return Opening(rules(model, prompt.token_ids, sampling), _Silent(), sampling.max_output_tokens)
-
-    positions = positions_of(model)
-    assert positions is not None
-    flight, room = RowFlight(EncoderDecoder(model, positions), begin), Room(MAX_ROWS, 16_384, 2_048)
-    waiting = [
-        (TokenPrompt(len(token_ids), len(token_ids), 0, (), tuple(token_ids)), Sampling(length))
-        for token_ids, length in reversed(requests)
-    ]
-    flying: dict[int, Size] = {}
-    num_steps = num_tokens = 0
-    while waiting or flying:
-        joining: dict[int, tuple[TokenPrompt, Sampling]] = {}
-        sizes: list[Size] = []
-        while waiting and room.fits(size := Size.of(*waiting[-1]), list(flying.values()), sizes):
-            joining[len(waiting)] = waiting.pop()
-            sizes.append(size)
-        flying |= dict(zip(joining, sizes, strict=True))
-        for number, step in flight.step(joining, []).items():
-            assert isinstance(step, Step)
-            num_tokens += 1
-            if step.finish:
-                del flying[number]
-        num_steps += 1
-    return num_steps, num_tokens
+def saturated(name: str, folder: Path, requests: Sequence[Request]) -> Written:
+    """By one way, when all wait from the beginning."""
+    return write(loaded(name, folder), requests, [0.0] * len(requests))
 
 
-class _Silent:
-    """Writes no text: decoding tokens is no part of what is compared."""
-
-    def write(self, token_id: int, is_last: bool, logprobs: Any = None) -> Any:
-        from services.generator.engine import Step
-
-        return Step(num_tokens=1, finish="length" if is_last else None)
+def forget() -> None:
+    """Give memory back, and CTranslate2's threads."""
+    _ways.clear()
 
 
-def _seconds(model: Any, requests: Sequence[Request], num_rows: int) -> float:
-    """What `generate` takes for batches in order of arrival, each as long as its longest answer."""
-    import torch
-    from torch.nn.utils.rnn import pad_sequence
+def loaded(name: str, folder: Path) -> Way:
+    """The way, warm."""
+    if (name, folder) not in _ways:
+        forget()
+        way = _ways[name, folder] = WAYS[name](folder)
+        write(way, random_writers.mixed(2), [0.0] * 2)
+    return _ways[name, folder]
 
-    began = time.perf_counter()
-    for start in range(0, len(requests), num_rows):
-        batch = requests[start : start + num_rows]
-        token_ids = pad_sequence([torch.tensor(prompt) for prompt, _ in batch], batch_first=True)
-        model.generate(
-            token_ids,
-            attention_mask=(token_ids != 0).long(),
-            max_new_tokens=max(length for _, length in batch),
-            do_sample=False,
-            num_beams=1,
-        )
-    return time.perf_counter() - began
+
+def _ratio(rounds: Sequence[Mapping[str, Written]], ours: str, others: str) -> Spread:
+    return spread([one[others].cpu_s / one[ours].cpu_s for one in rounds])
+
+
+def _details(rounds: Sequence[Mapping[str, Written]], names: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in names:
+        found[f"{name}: tokens_per_cpu_s"] = spread([one[name].num_tokens / one[name].cpu_s for one in rounds], 1)
+        found[f"{name}: tokens_per_wall_s"] = spread([one[name].num_tokens / one[name].wall_s for one in rounds], 1)
+        if name != OURS:
+            found[f"{name}: share of answers that differ"] = _share_that_differs(rounds[0][OURS], rounds[0][name])
+    found[f"to {PEER} (target >= {PEER_TARGET:g})"] = _ratio(rounds, OURS, PEER)
+    found["to batches float32"] = _ratio(rounds, OURS, "batches float32")
+    found["to one by one float32 on the wall"] = spread([one[ONE_BY_ONE].wall_s / one[OURS].wall_s for one in rounds])
+    found[f"to {PEER} on the wall"] = spread([one[PEER].wall_s / one[OURS].wall_s for one in rounds])
+    return found
+
+
+def _share_that_differs(ours: Written, theirs: Written) -> float:
+    return round(sum(text != theirs.texts[number] for number, text in ours.texts.items()) / len(ours.texts), 3)

@@ -15,7 +15,7 @@ DEVICE_CORE, FRONT_CORE = 0, 1
 """The model's thread has a core to itself; event loops and the client share the other."""
 
 SHOWN_FLAGS = frozenset({"avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "bf16", "sve"})
-PACKAGES = ("grpcio", "protobuf", "torch", "transformers", "tokenizers", "faiss-cpu", "tantivy", "bm25s")
+PACKAGES = ("grpcio", "protobuf", "torch", "transformers", "tokenizers", "faiss-cpu", "tantivy", "bm25s", "ctranslate2")
 
 
 @dataclass(frozen=True)

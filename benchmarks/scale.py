@@ -29,8 +29,8 @@ class Scale:
     """Sizes of the indexes that are searched."""
     num_answers: int = 0
     """Requests to a generator."""
-    width: int = 0
-    """Of its model."""
+    writers: tuple[str, ...] = ()
+    """Shapes of its models."""
     num_rag_questions: int = 0
     """Answered in one batch, and one by one."""
     rag_width: int = 0
@@ -48,8 +48,8 @@ FULL = Scale(
     live_sizes=(1_000, 10_000),
     sizes=(10_000, 100_000, 1_000_000),
     num_vectors=(100_000, 1_000_000),
-    num_answers=48,
-    width=512,
+    num_answers=32,
+    writers=("t5-small", "bart-base"),
     num_rag_questions=4,
     rag_width=768,
 )
@@ -65,7 +65,7 @@ TINY = Scale(
     sizes=(100, 1_000),
     num_vectors=(2_000,),
     num_answers=6,
-    width=64,
+    writers=("tiny-t5", "tiny-bart"),
     num_rag_questions=2,
     rag_width=48,
 )

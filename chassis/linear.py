@@ -1,7 +1,8 @@
-"""Linear layers on a CPU in float32, multiplied by whichever of torch's two libraries is faster. Imports torch.
+"""Linear layers on a CPU, multiplied by whichever of torch's two libraries is faster. Imports torch.
 
-By itself torch takes MKL, which reads weights as they lie. oneDNN lays them out anew, once, in the order in which
-they are read: with few rows, as for one question, reading is most of the work. Figures: docs/performance.md.
+By itself torch reads weights as they lie, in float32 with MKL. oneDNN lays them out anew, once, in the order in which
+they are read: with few rows, as for one question or one token of each answer, reading is most of the work. Figures:
+docs/performance.md.
 """
 
 from __future__ import annotations
@@ -16,15 +17,28 @@ FEW_ROWS = 32
 
 ALL_ROWS = 1 << 62
 
+X86_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})
+"""Flags of CPUs for which oneDNN has kernels in bfloat16."""
+
 
 def relay(model: torch.nn.Module, cpu: Cpu | None = None) -> None:
-    """Lay out the weights of every linear layer in `model` anew, beside the old ones. Results change by rounding."""
-    cpu = cpu or this_cpu()
-    max_rows = ALL_ROWS if cpu.is_amd_with_avx512 else FEW_ROWS  # MKL leaves AVX-512 unused on CPUs not Intel's
+    """Lay out the weights of every linear layer in `model` anew, beside the old ones. Results change by rounding.
+
+    Layers in float32, and in bfloat16 where an x86 CPU multiplies it natively; others stay as they are.
+    """
+    max_rows_by_dtype = _max_rows_by_dtype(cpu or this_cpu())
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is torch.nn.Linear and child.bias is not None:
-                setattr(parent, name, RelaidLinear(child, max_rows))
+            if type(child) is torch.nn.Linear and child.weight.dtype in max_rows_by_dtype:
+                setattr(parent, name, RelaidLinear(child, max_rows_by_dtype[child.weight.dtype]))
+
+
+def _max_rows_by_dtype(cpu: Cpu) -> dict[torch.dtype, int]:
+    # MKL leaves AVX-512 unused on CPUs not Intel's. In bfloat16 torch's other way is oneDNN too.
+    max_rows_by_dtype = {torch.float32: ALL_ROWS if cpu.is_amd_with_avx512 else FEW_ROWS}
+    if not X86_BFLOAT16.isdisjoint(cpu.flags):
+        max_rows_by_dtype[torch.bfloat16] = ALL_ROWS
+    return max_rows_by_dtype
 
 
 class RelaidLinear(torch.nn.Module):

@@ -56,6 +56,7 @@ class LanguageModel(ABC):
         """Raises ConfigError: nothing that can be loaded or asked."""
         self._tokenizer = pretrained.load_tokenizer(path)
         self._model = pretrained.load_model(self._load_as, path, device, dtype)
+        pretrained.quicken_steps(self._model, device)
         self._settings = self._model.generation_config
         self._model.generation_config = greedy(self._settings)
         self._vocabulary = Vocabulary(self._tokenizer)

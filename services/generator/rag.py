@@ -87,6 +87,7 @@ class Rag(ABC):
         if self._config.label_smoothing:
             raise ConfigError(f"the model at {path} smooths labels: answers ranked by that are not offered")
         self._generator = model.rag.generator
+        pretrained.quicken_steps(self._generator, device)
         self._asking = pretrained.load_tokenizer(path / "question_encoder_tokenizer", self._config.question_encoder)
         self._tokenizer = pretrained.load_tokenizer(path / "generator_tokenizer", self._config.generator)
         self._vocabulary = Vocabulary(self._tokenizer)

@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from chassis import checkpoint, deadline, memory
+from chassis import checkpoint, deadline, memory, precision
 from chassis.answers import Answers
 from chassis.checkpoint import EMBEDDED, Checkpoint
 from chassis.config import ConfigError
@@ -134,10 +134,12 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         assert self._runtime.device is not None
         config = self._config
         load = ENGINES[config.engine]
-        options: dict[str, Any] = {"template": template} if template else {}
+        device = self._runtime.device.torch_name
+        options: dict[str, Any] = {}
         if is_rag(config):
             options = {"num_beams": config.num_beams, "max_batch_tokens": config.max_batch_tokens}
-        device = self._runtime.device.torch_name
+        elif config.engine != "extractive":
+            options = {"dtype": precision.resolve(config.dtype, device), "template": template}
         engine = load(path, device, config.max_prompt_tokens, config.max_output_tokens, **options)
         for _ in engine.generate(engine.fit(*WARM_UP), Sampling(max_output_tokens=2)):
             pass

@@ -187,6 +187,17 @@ async def test_a_written_answer_streams_and_is_measured(tmp_path: Path) -> None:
     assert 0 < stats.time_per_output_token_ms * 19 < stats.compute_ms
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+async def test_a_writer_computes_in_the_dtype_that_it_is_told(dtype: Any, tmp_path: Path) -> None:
+    seeded.save_bart(tmp_path)
+    settings = GeneratorConfig(device="cpu", engine="seq2seq", model=str(tmp_path), dtype=dtype)
+    async with served(settings) as generator:
+        _, finished = await generator.answer(sampled(3))
+        engine: Any = generator.service._engine
+    assert engine._model.dtype == getattr(torch, dtype)
+    assert finished.usage.output_tokens
+
+
 async def test_a_cancelled_call_stops_the_work_and_frees_its_place(tmp_path: Path) -> None:
     seeded.save_t5(tmp_path, min_new_tokens=4_000)
     settings = GeneratorConfig(device="cpu", engine="seq2seq", model=str(tmp_path), max_rows=1)
@@ -272,7 +283,7 @@ async def test_a_cancelled_causal_answer_frees_its_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize("save", seeded.SAVE_CAUSAL.values(), ids=seeded.SAVE_CAUSAL)
 async def test_causal_answers_over_grpc_are_those_of_generate(save: Callable[..., None], tmp_path: Path) -> None:
     save(tmp_path)
-    settings = GeneratorConfig(device="cpu", engine="causal", model=str(tmp_path))
+    settings = GeneratorConfig(device="cpu", engine="causal", model=str(tmp_path), dtype="float32")
     async with served(settings) as generator:
         requests = [sampled(12, request(f"Which {n} of many?", "Ships sail at six.")) for n in range(8)]
         answers = await asyncio.gather(*(generator.answer(one) for one in requests))

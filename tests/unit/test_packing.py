@@ -23,8 +23,8 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from chassis.cpu import Cpu
-from chassis.linear import FEW_ROWS, RelaidLinear, relay
+from chassis.cpu import Cpu, this_cpu
+from chassis.linear import FEW_ROWS, X86_BFLOAT16, RelaidLinear, relay
 from chassis.packing import PackedEncoder, pack
 from chassis.pretrained import quicken
 
@@ -135,9 +135,10 @@ def test_an_architecture_that_is_not_known_runs_as_it_is() -> None:
 @pytest.mark.parametrize(
     "cpu", [Cpu(), Cpu(vendor="AuthenticAMD", flags=frozenset({"avx512f"}))], ids=["any", "amd with avx512"]
 )
-def test_a_relaid_layer_equals_the_layer(rows: int, cpu: Cpu) -> None:
+@pytest.mark.parametrize("bias", [True, False], ids=["with bias", "without"])
+def test_a_relaid_layer_equals_the_layer(rows: int, cpu: Cpu, bias: bool) -> None:
     torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(48, 80))
+    model = torch.nn.Sequential(torch.nn.Linear(48, 80, bias=bias))
     states = torch.randn(rows, 48)
     with torch.inference_mode():
         expected = model(states)
@@ -145,3 +146,22 @@ def test_a_relaid_layer_equals_the_layer(rows: int, cpu: Cpu) -> None:
         assert isinstance(model[0], RelaidLinear)
         torch.testing.assert_close(model(states), expected, atol=TOLERANCE, rtol=0)
         torch.testing.assert_close(model(states.unsqueeze(0)), expected.unsqueeze(0), atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.skipif(X86_BFLOAT16.isdisjoint(this_cpu().flags), reason="this CPU does not multiply bfloat16")
+@pytest.mark.parametrize("rows", [1, 8, 300])
+def test_a_relaid_layer_in_bfloat16_equals_the_layer(rows: int) -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(48, 80)).to(torch.bfloat16)
+    states = torch.randn(rows, 48, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        expected = model(states)
+        relay(model)
+        assert isinstance(model[0], RelaidLinear)
+        torch.testing.assert_close(model(states), expected, atol=0.01, rtol=0.01)
+
+
+def test_bfloat16_is_left_alone_where_it_is_emulated() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4)).to(torch.bfloat16)
+    relay(model, Cpu())
+    assert type(model[0]) is torch.nn.Linear
