@@ -141,7 +141,7 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         elif config.engine != "extractive":
             options = {"dtype": precision.resolve(config.dtype, device), "template": template}
         engine = load(path, device, config.max_prompt_tokens, config.max_output_tokens, **options)
-        for _ in engine.generate(engine.fit(*WARM_UP), Sampling(max_output_tokens=2)):
+        for _ in engine.generate(_warm_up(engine), Sampling(max_output_tokens=2)):
             pass
         return engine
 
@@ -157,7 +157,7 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         flight = engine.flight() if isinstance(engine, Flies) else None
         if flight is None:
             return Alone(engine), ONE
-        prompt, sampling = engine.fit(*WARM_UP), Sampling(max_output_tokens=2)
+        prompt, sampling = _warm_up(engine), Sampling(max_output_tokens=2)
         for joining in ({0: (prompt, sampling)}, {}):
             for outcome in flight.step(joining, []).values():
                 if isinstance(outcome, Exception):
@@ -235,6 +235,17 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
                 **self._answers.written(first_text_s, ended.seconds_per_token),
             ),
         )
+
+
+def _warm_up(engine: Engine[Any]) -> Any:
+    """The smallest prompt that makes sense. Raises ConfigError: not even that fits."""
+    try:
+        return engine.fit(*WARM_UP)
+    except QuestionTooLong as error:
+        raise ConfigError(
+            f"what the model is told beside question and passages does not fit {engine.max_prompt_tokens:,} tokens:"
+            f" a question {error}; raise GENERATOR_MAX_PROMPT_TOKENS, or choose another GENERATOR_PROMPT_TEMPLATE"
+        ) from None
 
 
 def is_rag(config: GeneratorConfig) -> bool:

@@ -449,6 +449,14 @@ async def test_texts_are_counted_without_control_tokens() -> None:
     assert counted.max_prompt_tokens == 777
 
 
+async def test_a_template_that_leaves_no_room_is_a_refusal_to_start(tmp_path: Path) -> None:
+    seeded.save_llama(tmp_path)
+    settings = GeneratorConfig(device="cpu", engine="causal", model=str(tmp_path), max_prompt_tokens=64)
+    with pytest.raises(ConfigError, match="GENERATOR_MAX_PROMPT_TOKENS"):
+        async with served(settings):
+            pass
+
+
 @pytest.mark.parametrize(
     ("engine", "model", "reason"),
     [
