@@ -31,8 +31,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 NUM_REQUESTS = 300
 FAMILIES = ["t5", "bart", "llama", "gpt2"]
 MAX_DIFFERENT = 0.1
-"""Of greedy answers in float32, where a product of several rows rounds otherwise than that of one. The share is printed;
-this bound is only for what is broken."""
+"""Of greedy answers in float32, where a product of several rows rounds otherwise than that of one. The share is
+printed; this bound is only for what is broken."""
 
 RULES: list[dict[str, Any]] = [
     {},
