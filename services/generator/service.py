@@ -33,9 +33,10 @@ from services.generator import cache_budget
 from services.generator.alone import Alone
 from services.generator.causal import Causal
 from services.generator.config import GeneratorConfig
-from services.generator.decoding import DecodingLoop, Ended
+from services.generator.decoding import DecodingLoop
 from services.generator.engine import Citations, Engine, Flies, Flight, Passage, Prompt, QuestionTooLong, Sampling, Step
 from services.generator.extractive import Extractive
+from services.generator.flyer import Ended
 from services.generator.prompt import TokenPrompt
 from services.generator.prompt_template import PromptTemplate, choose
 from services.generator.rag import Rag, RagSequence, RagToken

@@ -15,8 +15,9 @@ from chassis.batcher import Batcher, Served
 from chassis.deadline import Deadline
 from chassis.executor import Executor
 from chassis.queue import Queue
-from services.generator.decoding import Ended, OnDevice
+from services.generator.decoding import OnDevice
 from services.generator.engine import Prompt, Sampling, Step
+from services.generator.flyer import Ended
 from services.generator.rag import Answer, Asked, Rag
 from services.generator.rag_prompt import RagPrompt
 

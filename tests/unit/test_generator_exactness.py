@@ -16,8 +16,9 @@ from chassis.cost_model import CostModel
 from chassis.deadline import NEVER
 from chassis.executor import SingleThread
 from chassis.queue import Queue
-from services.generator.decoding import DecodingLoop, Ended, Generation
+from services.generator.decoding import DecodingLoop
 from services.generator.engine import Sampling
+from services.generator.flyer import Ended, Generation
 from services.generator.prompt import TokenPrompt
 from services.generator.room import Room
 from services.generator.rules import options

@@ -18,8 +18,9 @@ from chassis.cost_model import CostModel
 from chassis.deadline import NEVER, Deadline
 from chassis.errors import DeadlinePassed, Overloaded, TooLarge
 from chassis.queue import Queue
-from services.generator.decoding import DecodingLoop, Ended, Generation
+from services.generator.decoding import DecodingLoop
 from services.generator.engine import Sampling, Step
+from services.generator.flyer import Ended, Generation
 from services.generator.prompt import TokenPrompt
 from services.generator.room import Room
 from services.generator.row import Row

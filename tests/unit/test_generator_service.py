@@ -26,8 +26,8 @@ from chassis.metrics import FINISHED_REASONS, Metrics
 from chassis.queue import Queue
 from chassis.runtime import Runtime
 from services.generator.config import GeneratorConfig
-from services.generator.decoding import Generation
 from services.generator.engine import Passage
+from services.generator.flyer import Generation
 from services.generator.row_flight import RowFlight
 from services.generator.seq2seq import Seq2Seq
 from services.generator.service import GeneratorService

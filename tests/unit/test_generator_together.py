@@ -17,8 +17,9 @@ from chassis.deadline import NEVER, Deadline
 from chassis.errors import DeadlinePassed, Overloaded, Unavailable
 from chassis.executor import SingleThread
 from chassis.queue import Queue
-from services.generator.decoding import DecodingLoop, Ended, Generation
+from services.generator.decoding import DecodingLoop
 from services.generator.engine import Flight, Prompt, Sampling, Step
+from services.generator.flyer import Ended, Generation
 from services.generator.room import Room, Size
 from services.generator.row_flight import Outcome, RowFlight
 from tests import simulated_time
