@@ -17,26 +17,14 @@ RELATIVE = frozenset({"t5", "mt5", "umt5"})
 ABSOLUTE = frozenset({"bart", "mbart", "plbart", "mvp", "pegasus", "marian", "blenderbot", "blenderbot-small"})
 """Those that add an embedding of the position, one for all rows, from the length of the cache."""
 
-
-EACH = frozenset(
-    {
-        *(
-            "llama",
-            "mistral",
-            "ministral",
-            "ministral3",
-            "mixtral",
-            "arcee",
-            "smollm3",
-            "granite",
-            "seed_oss",
-            "ernie4_5",
-        ),
-        *("qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "gemma", "gemma2", "gemma3_text", "phi", "phi3", "gpt_oss"),
-        *("olmo", "olmo2", "olmo3", "olmoe", "glm", "glm4", "cohere", "cohere2", "exaone4", "helium", "nemotron"),
-        *("gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj", "opt", "stablelm", "starcoder2", "persimmon", "biogpt"),
-    }
-)
+# fmt: off
+EACH = frozenset({
+    "llama", "mistral", "ministral", "ministral3", "mixtral", "arcee", "smollm3", "granite", "seed_oss", "ernie4_5",
+    "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "gemma", "gemma2", "gemma3_text", "phi", "phi3", "gpt_oss", "olmo",
+    "olmo2", "olmo3", "olmoe", "glm", "glm4", "cohere", "cohere2", "exaone4", "helium", "nemotron", "gpt2",
+    "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj", "opt", "stablelm", "starcoder2", "persimmon", "biogpt",
+})
+# fmt: on
 """Decoder-only model types that are told the position of each token, and keep nothing but keys and values."""
 
 OF_THE_LONGEST = frozenset({"dynamic", "longrope"})
