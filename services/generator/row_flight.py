@@ -49,6 +49,8 @@ class RowFlight:
         """Memory and rows: one, and until the next step one for those who joined last."""
         self._put_back: dict[int, Row] = {}
         """Rows that wait for memory, as far as they have come."""
+        self.has_company = False
+        """Whether others beside this flight take memory, who may give it back."""
         self._is_alone = False
         """Whether the step is one row's: whatever memory there is is its own."""
 
@@ -62,7 +64,8 @@ class RowFlight:
         newcomers = self._newcomers(joining, outcomes)
         waiting = set(self._put_back)
         parts, self._batches = self._parts(leaving), []
-        self._is_alone = len(newcomers) + sum(len(rows) for _, _, rows in parts) == 1
+        num_rows = len(newcomers) + sum(len(rows) for _, _, rows in parts)
+        self._is_alone = num_rows == 1 and not self.has_company
         if batch := self._gathered(parts):
             outcomes |= self._go_on(batch)
         outcomes |= self._read(newcomers)
@@ -87,7 +90,7 @@ class RowFlight:
                 known = number in self._put_back
                 row = self._put_back.pop(number) if known else Row(number, prompt, self._open(prompt, sampling))
             except Exception as error:
-                has_company = len(joining) > 1 or self._batches
+                has_company = self.has_company or len(joining) > 1 or self._batches
                 outcomes[number] = PutBack() if is_shortage(error) and has_company else error
             else:
                 rows.append(row)

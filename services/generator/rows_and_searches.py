@@ -17,10 +17,16 @@ class RowsAndSearches:
     def __init__(self, rows: CachedFlight[Any], searches: Flight[Any]) -> None:
         self._rows = rows
         self._searches = searches
+        self._searching: set[int] = set()
+        self.has_company = False
 
     def step(self, joining: Joining, leaving: Collection[int]) -> Mapping[int, Step | PutBack | Exception]:
+        beginning = _those(joining, lambda sampling: sampling.num_beams > 1)
+        self._searching = (self._searching | set(beginning)) - set(leaving)
+        self._rows.has_company = bool(self._searching) or self.has_company
         rows = self._rows.step(_those(joining, lambda sampling: sampling.num_beams == 1), leaving)
-        searches = self._searches.step(_those(joining, lambda sampling: sampling.num_beams > 1), leaving)
+        searches = self._searches.step(beginning, leaving)
+        self._searching = {number for number in self._searching if _goes_on(searches[number])}
         return {**rows, **searches}
 
     def token_bytes(self, prompt: TokenPrompt, sampling: Sampling) -> int:
@@ -29,3 +35,7 @@ class RowsAndSearches:
 
 def _those(joining: Joining, are: Callable[[Sampling], bool]) -> Joining:
     return {number: (prompt, sampling) for number, (prompt, sampling) in joining.items() if are(sampling)}
+
+
+def _goes_on(outcome: Step | PutBack | Exception) -> bool:
+    return isinstance(outcome, Step) and outcome.finish is None

@@ -14,12 +14,13 @@ from greenlet import greenlet
 from transformers import AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCache
 
 from chassis.pretrained import load_tokenizer
-from services.generator.engine import Sampling, Step
+from services.generator.engine import NoMemory, PutBack, Sampling, Step
 from services.generator.prompt import TokenPrompt
 from services.generator.room import Room, Size
 from services.generator.rows_and_searches import RowsAndSearches
 from services.generator.seq2seq import Seq2Seq
 from tests.unit import seeded_generators as seeded
+from tests.unit.scarce_memory import Allocator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -199,3 +200,27 @@ def test_beams_take_rows() -> None:
     assert not room.fits(row, [beams], [row] * 3)
     assert not Room(8, max_cache_tokens=7 * 30).fits(beams, [row] * 3, [])
     assert room.fits(Size(10, 20, num_rows=16), [], [])
+
+
+def test_a_row_without_memory_beside_a_search_waits_for_the_searchs(tmp_path: Path) -> None:
+    seeded.save_t5(tmp_path)
+    engine = load(tmp_path)
+    torch.set_num_threads(1)
+    flight = flight_of(engine)
+    searched, written = random_prompts(tmp_path, 2)
+    alone = list(engine.generate(written, Sampling(9)))
+    flight.step({0: (searched, Sampling(9, num_beams=3))}, [])
+    with Allocator(max_bytes=100):
+        outcomes = flight.step({1: (written, Sampling(9))}, [])
+    assert isinstance(outcomes[1], PutBack)
+    outcomes = dict(flight.step({1: (written, Sampling(9))}, [0]))
+    steps = []
+    while outcomes:
+        (step,) = outcomes.values()
+        assert isinstance(step, Step)
+        steps.append(step)
+        outcomes = dict(flight.step({}, []))
+    assert steps == alone
+    with Allocator(max_bytes=100):
+        outcomes = dict(flight.step({2: (written, Sampling(9))}, []))
+    assert isinstance(outcomes[2], NoMemory), "nobody is left who could give memory back"
