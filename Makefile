@@ -44,7 +44,7 @@ protos: .venv/ready ## Stubs and the contract's baseline, after a change that br
 	$(BIN)/buf build -o protos/trivium.v1.binpb
 
 requirements: .tools/uv/ready ## Pin again, with hashes and without an index
-	for process in model gateway retriever retriever-gpu reranker generator cli documents dev; do \
+	for process in model gateway retriever retriever-gpu reranker generator generator-ctranslate2 cli documents dev; do \
 		$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 			--no-emit-index-url --extra $$process pyproject.toml -o requirements/$$process.txt || exit 1; \
 	done

@@ -17,7 +17,8 @@ from benchmarks.floors import Floors
 from benchmarks.scale import Scale
 
 if TYPE_CHECKING:
-    from services.generator.rag import Asked
+    from services.generator.engine import Asked
+    from services.generator.rag_prompt import RagPrompt
 
 NUM_PASSAGES = 5
 NUM_BEAMS = 4
@@ -103,11 +104,11 @@ def stock_rate(folder: Path, questions: Sequence[str], texts: Sequence[str]) -> 
     return len(asked) / (time.process_time() - began)
 
 
-def _engine(folder: Path, questions: Sequence[str], texts: Sequence[str]) -> tuple[Any, list[Asked]]:
+def _engine(folder: Path, questions: Sequence[str], texts: Sequence[str]) -> tuple[Any, list[Asked[RagPrompt]]]:
     import torch
 
-    from services.generator.engine import Passage, Sampling
-    from services.generator.rag import Asked, RagSequence
+    from services.generator.engine import Asked, Passage, Sampling
+    from services.generator.rag import RagSequence
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     engine = RagSequence(folder, "cpu", 2_048, MAX_TOKENS, NUM_BEAMS)

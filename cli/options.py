@@ -61,7 +61,7 @@ NoRepeatNgramSize = Annotated[
     int | None, typer.Option(help="No run of so many tokens occurs twice in an answer.", min=0, max=100)
 ]
 Stop = Annotated[list[str] | None, typer.Option(help="A string that ends the answer; may be repeated.")]
-NumBeams = Annotated[int | None, typer.Option(help="Search with so many beams (engine seq2seq).", min=1, max=16)]
+NumBeams = Annotated[int | None, typer.Option(help="Beams to search with (seq2seq, ctranslate2).", min=1, max=16)]
 Timeout = Annotated[float, typer.Option(help="Seconds the whole question may take.", min=0.001)]
 Filter = Annotated[
     str,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 Finish = Literal["stop", "length"]
 AnswerKind = Literal["extractive", "generated"]
@@ -164,6 +164,52 @@ class Engine(Protocol[PromptT]):
 
     def generate(self, prompt: PromptT, sampling: Sampling) -> Generator[Step, None, None]:
         """The answer, step by step; the last step has `finish`. Nothing is computed between two `next`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Asked(Generic[PromptT]):
+    """A prompt, and how it is to be answered."""
+
+    prompt: PromptT
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer."""
+
+    text: str
+    num_tokens: int
+    finish: Finish
+    weight_by_passage_id: dict[str, float] = field(default_factory=dict)
+    """p(passage | question, answer), where the engine weighs passages. The sum is one."""
+    stop: str | None = None
+    """The stop string that ended it."""
+    citations: Citations | None = None
+    """Where the prompt asks for them."""
+
+    def step(self) -> Step:
+        """All of it, in one."""
+        return Step(self.text, num_tokens=self.num_tokens, finish=self.finish, stop=self.stop, citations=self.citations)
+
+
+@runtime_checkable
+class AnswersWhole(Protocol):
+    """An engine that writes whole answers, many at a time. A model in the batcher's sense."""
+
+    pads: bool
+
+    def cost(self, item: Asked[Any]) -> int:
+        """Tokens of the prompt, padding included."""
+        ...
+
+    def prepare(self, items: Sequence[Asked[Any]]) -> Any:
+        """A batch."""
+        ...
+
+    def run(self, batch: Any) -> list[Answer]:
+        """The answers, in the order of the questions."""
         ...
 
 

@@ -16,7 +16,7 @@ from chassis.config import ConfigError
 from services.generator.engine import Passage
 
 FOLDER = Path(__file__).parent / "prompts"
-DEFAULTS = {"seq2seq": "question-context-1", "causal": "cite-sources-1"}
+DEFAULTS = {"seq2seq": "question-context-1", "ctranslate2": "question-context-1", "causal": "cite-sources-1"}
 """The template of each engine that has one."""
 
 SLOTS = {

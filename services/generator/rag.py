@@ -22,35 +22,16 @@ from transformers import RagSequenceForGeneration, RagTokenForGeneration
 from chassis import pretrained
 from chassis.config import ConfigError
 from services.generator import marginal, rag_prompt
-from services.generator.engine import AnswerKind, Finish, Passage, Sampling, Step
+from services.generator.engine import Answer, AnswerKind, Asked, Passage, Sampling, Step
 from services.generator.rag_prompt import RagPrompt, RowForm
 from services.generator.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A question with its passages, and how it is to be answered."""
-
-    prompt: RagPrompt
-    sampling: Sampling
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A whole answer."""
-
-    text: str
-    num_tokens: int
-    finish: Finish
-    weight_by_passage_id: dict[str, float]
-    """p(passage | question, answer). The sum is one."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """Questions that are computed together."""
 
-    questions: Sequence[Asked]
+    questions: Sequence[Asked[RagPrompt]]
 
     @property
     def num_tokens(self) -> int:
@@ -100,7 +81,9 @@ class Rag(ABC):
         self.max_output_tokens = int(min(max_output_tokens, num_positions - 1))
 
     @abstractmethod
-    def _answers(self, questions: Sequence[Asked], max_tokens: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def _answers(
+        self, questions: Sequence[Asked[RagPrompt]], max_tokens: int
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """For each question, all with as many passages: the answer's ids, start token first; the passages' weights."""
 
     # The engine
@@ -114,14 +97,14 @@ class Rag(ABC):
     def generate(self, prompt: RagPrompt, sampling: Sampling) -> Generator[Step, None, None]:
         """One question alone, in one step."""
         (answer,) = self.run(self.prepare([Asked(prompt, sampling)]))
-        yield Step(answer.text, num_tokens=answer.num_tokens, finish=answer.finish)
+        yield answer.step()
 
     # The batcher's model
 
-    def cost(self, item: Asked) -> int:
+    def cost(self, item: Asked[RagPrompt]) -> int:
         return item.prompt.num_padded_tokens
 
-    def prepare(self, items: Sequence[Asked]) -> Batch:
+    def prepare(self, items: Sequence[Asked[RagPrompt]]) -> Batch:
         return Batch(items)
 
     @torch.inference_mode()
@@ -135,7 +118,7 @@ class Rag(ABC):
                 answers[place] = self._answer(batch.questions[place].prompt, token_ids, weights, max_tokens)
         return [answers[place] for place in range(len(batch.questions))]
 
-    def _shape(self, question: Asked) -> tuple[int, int]:
+    def _shape(self, question: Asked[RagPrompt]) -> tuple[int, int]:
         """What must be equal for questions to be computed at once: passages, and tokens at most."""
         return len(question.prompt.rows), min(question.sampling.max_output_tokens, self.max_output_tokens)
 
@@ -145,7 +128,7 @@ class Rag(ABC):
         text: str = self._asking.decode(ids, skip_special_tokens=True)
         return text
 
-    def _inputs(self, questions: Sequence[Asked]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _inputs(self, questions: Sequence[Asked[RagPrompt]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Token ids and mask, (Q x D, S), int64, and scores, (Q, D), on the device."""
         rows = [torch.tensor(row) for one in questions for row in one.prompt.rows]
         token_ids = pad_sequence(rows, batch_first=True, padding_value=self._pad)
@@ -195,7 +178,9 @@ class RagSequence(Rag):
 
     _load_as = RagSequenceForGeneration
 
-    def _answers(self, questions: Sequence[Asked], max_tokens: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def _answers(
+        self, questions: Sequence[Asked[RagPrompt]], max_tokens: int
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         token_ids, mask, scores = self._inputs(questions)
         passages = marginal.read(self._generator, token_ids, mask)
         proposed = self._generator.generate(
@@ -243,7 +228,9 @@ class RagToken(Rag):
 
     _load_as = RagTokenForGeneration
 
-    def _answers(self, questions: Sequence[Asked], max_tokens: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def _answers(
+        self, questions: Sequence[Asked[RagPrompt]], max_tokens: int
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         token_ids, mask, scores = self._inputs(questions)
         num_passages = scores.shape[1]
         found = self._model.generate(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,7 +22,6 @@ from services.generator.prompt_template import DEFAULTS, PromptTemplate
 from services.generator.rows_and_searches import RowsAndSearches
 from services.generator.rules import of_beams, options
 from services.generator.search import search
-from services.generator.writer import Writer
 
 
 class Seq2Seq(LanguageModel):
@@ -71,15 +69,4 @@ class Seq2Seq(LanguageModel):
         )
         with closing(searching):
             for found in searching:
-                yield Step() if found is None else _whole(self._writer(prompt, sampling), found)
-
-
-def _whole(writer: Writer, token_ids: Sequence[int]) -> Step:
-    """All that is written of an answer, in one step."""
-    text = ""
-    for number, token_id in enumerate(token_ids, start=1):
-        step = writer.write(token_id, is_last=number == len(token_ids))
-        text += step.text
-        if step.finish:
-            return replace(step, text=text, num_tokens=number)
-    raise AssertionError("the last token ends an answer")
+                yield Step() if found is None else self._writer(prompt, sampling).write_all(found)

@@ -34,14 +34,26 @@ from services.generator.alone import Alone
 from services.generator.causal import Causal
 from services.generator.config import GeneratorConfig
 from services.generator.decoding import DecodingLoop
-from services.generator.engine import Citations, Engine, Flies, Flight, Passage, Prompt, QuestionTooLong, Sampling, Step
+from services.generator.engine import (
+    AnswersWhole,
+    Citations,
+    Engine,
+    Flies,
+    Flight,
+    Passage,
+    Prompt,
+    QuestionTooLong,
+    Sampling,
+    Step,
+)
 from services.generator.extractive import Extractive
 from services.generator.flyer import Ended
 from services.generator.prompt import TokenPrompt
 from services.generator.prompt_template import PromptTemplate, choose
-from services.generator.rag import Rag, RagSequence, RagToken
+from services.generator.rag import RagSequence, RagToken
 from services.generator.room import ONE, Room
 from services.generator.seq2seq import Seq2Seq
+from services.generator.translator import Translator
 from services.generator.whole_answers import WholeAnswers, WholeEnded
 from services.generator.wire import read_sampling, written_token
 from trivium.v1 import generator_pb2, generator_pb2_grpc, passage_pb2
@@ -52,6 +64,7 @@ MAX_TEXTS = 1_000
 ENGINES: dict[str, Callable[..., Engine[Any]]] = {
     "extractive": Extractive,
     "seq2seq": Seq2Seq,
+    "ctranslate2": Translator,
     "causal": Causal,
     "rag-sequence": RagSequence,
     "rag-token": RagToken,
@@ -139,6 +152,8 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
         options: dict[str, Any] = {}
         if is_rag(config):
             options = {"num_beams": config.num_beams, "max_batch_tokens": config.max_batch_tokens}
+        elif config.engine == "ctranslate2":
+            options = {"compute_type": config.compute_type, "template": template}
         elif config.engine != "extractive":
             options = {"dtype": precision.resolve(config.dtype, device), "template": template}
         engine = load(path, device, config.max_prompt_tokens, config.max_output_tokens, **options)
@@ -148,7 +163,7 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
 
     async def _new_loop(self, engine: Engine[Any]) -> DecodingLoop | WholeAnswers:
         queue, on_device = self._runtime.queue(), self._runtime.on_device
-        if isinstance(engine, Rag):
+        if isinstance(engine, AnswersWhole):
             return WholeAnswers(engine, queue, on_device, self._prompts, self._config.max_batch_tokens)
         flight, room = await on_device(self._flight_blocking, engine)
         return DecodingLoop(flight, queue, on_device, room, self._cache_metrics)

@@ -16,10 +16,8 @@ from chassis.deadline import Deadline
 from chassis.executor import Executor
 from chassis.queue import Queue
 from services.generator.decoding import OnDevice
-from services.generator.engine import Prompt, Sampling, Step
+from services.generator.engine import Answer, AnswersWhole, Asked, Prompt, Sampling, Step
 from services.generator.flyer import Ended
-from services.generator.rag import Answer, Asked, Rag
-from services.generator.rag_prompt import RagPrompt
 
 
 @dataclass(frozen=True)
@@ -43,9 +41,14 @@ class WholeAnswers:
     """`start` it, take answers from it, `close` it."""
 
     def __init__(
-        self, engine: Rag, queue: Queue[Any], on_device: OnDevice, helper: Executor, max_batch_tokens: int
+        self,
+        engine: AnswersWhole,
+        queue: Queue[Any],
+        on_device: OnDevice,
+        helper: Executor,
+        max_batch_tokens: int,
     ) -> None:
-        self._batcher: Batcher[Asked, Answer] = Batcher(
+        self._batcher: Batcher[Asked[Any], Answer] = Batcher(
             engine, queue=queue, max_batch_tokens=max_batch_tokens, device=_Device(on_device), helper=helper
         )
 
@@ -60,11 +63,10 @@ class WholeAnswers:
         self, prompt: Prompt, sampling: Sampling, deadline: Deadline
     ) -> AsyncGenerator[Step | Ended, None]:
         """The text in one step, then how it ended. Raises what the queue refuses or drops it with, or the engine."""
-        assert isinstance(prompt, RagPrompt)
         served = await self._batcher.submit(Asked(prompt, sampling), deadline=deadline)
         answer = served.output
         if answer.text:
-            yield Step(answer.text, num_tokens=answer.num_tokens, finish=answer.finish)
+            yield answer.step()
         yield _ended(served)
 
 
@@ -77,5 +79,7 @@ def _ended(served: Served[Answer]) -> WholeEnded:
         first_text_at=now if answer.text else None,
         last_text_at=now,
         num_first_tokens=answer.num_tokens,
+        stop=answer.stop,
+        citations=answer.citations,
         weight_by_passage_id=answer.weight_by_passage_id,
     )

@@ -12,9 +12,15 @@ from trivium.v1 import generator_pb2
 ONLY_LENGTH = "max_output_tokens"
 """The one field that every engine obeys."""
 
-REFUSE_OTHERS = frozenset({"rag-sequence", "rag-token"})
+OBEYED = {
+    "rag-sequence": frozenset({ONLY_LENGTH}),
+    "rag-token": frozenset({ONLY_LENGTH}),
+    "ctranslate2": frozenset({ONLY_LENGTH, "min_output_tokens", "stop", "num_beams"}),
+}
+"""Fields that an engine obeys which refuses the rest."""
+
 IGNORE_OTHERS = frozenset({"extractive"})
-WITH_BEAMS = frozenset({"seq2seq"})
+WITH_BEAMS = frozenset({"seq2seq", "ctranslate2"})
 
 
 def read_sampling(asked: generator_pb2.Sampling, engine_name: str, max_output_tokens: int) -> engine.Sampling:
@@ -25,7 +31,7 @@ def read_sampling(asked: generator_pb2.Sampling, engine_name: str, max_output_to
     given: dict[str, Any] = {field.name: value for field, value in asked.ListFields()}
     require_sampling(given, max_output_tokens)
     for name in given:
-        if engine_name in REFUSE_OTHERS and name != ONLY_LENGTH:
+        if engine_name in OBEYED and name not in OBEYED[engine_name]:
             raise InvalidRequest(f"sampling.{name}", f"the engine {engine_name} does not obey it")
     if engine_name in IGNORE_OTHERS:
         given = {name: value for name, value in given.items() if name == ONLY_LENGTH}

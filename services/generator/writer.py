@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from services.generator.citations import CitationFilter
@@ -42,6 +43,16 @@ class Writer:
         """The step that this token makes. With `finish` it is the last, whether the token is or not."""
         step = self._step(token_id, is_last, logprobs)
         return self._citations.check(step) if self._citations else step
+
+    def write_all(self, token_ids: Sequence[int]) -> Step:
+        """One step with all of an answer, up to the stop string that ends it."""
+        text = ""
+        for number, token_id in enumerate(token_ids, start=1):
+            step = self.write(token_id, is_last=number == len(token_ids))
+            text += step.text
+            if step.finish:
+                return replace(step, text=text, num_tokens=number)
+        raise AssertionError("the last token ends an answer")
 
     def _step(self, token_id: int, is_last: bool, logprobs: Logprobs | None) -> Step:
         self._num_tokens += 1

@@ -14,8 +14,8 @@ import torch
 from transformers import AutoTokenizer, RagRetriever, RagSequenceForGeneration, RagTokenForGeneration
 
 from chassis.config import ConfigError
-from services.generator.engine import Passage, QuestionTooLong, Sampling
-from services.generator.rag import Answer, Asked, Rag, RagSequence, RagToken
+from services.generator.engine import Answer, Asked, Passage, QuestionTooLong, Sampling
+from services.generator.rag import Rag, RagSequence, RagToken
 from services.generator.rag_prompt import RagPrompt
 from tests.unit import seeded_generators as seeded
 
@@ -37,7 +37,7 @@ def load(kind: str, path: Path, num_beams: int) -> Rag:
     return engine
 
 
-def random_questions(engine: Rag, is_ragged: bool, number: int = NUM_QUESTIONS) -> list[Asked]:
+def random_questions(engine: Rag, is_ragged: bool, number: int = NUM_QUESTIONS) -> list[Asked[RagPrompt]]:
     """Ragged: the passages of a question have different lengths. Those of different questions have always."""
     random = np.random.default_rng(0)
     size = len(engine._tokenizer)
@@ -71,7 +71,7 @@ def reads_masks(model: Any, pad_token_id: int) -> Any:
     return model
 
 
-def expected(model: Any, engine: Rag, question: Asked, num_beams: int) -> list[int]:
+def expected(model: Any, engine: Rag, question: Asked[RagPrompt], num_beams: int) -> list[int]:
     """What transformers writes for one question."""
     token_ids, mask, scores = engine._inputs([question])
     found = model.generate(
@@ -86,12 +86,12 @@ def expected(model: Any, engine: Rag, question: Asked, num_beams: int) -> list[i
     return ids
 
 
-def in_batches(engine: Rag, questions: Sequence[Asked], size: int = 7) -> list[Answer]:
+def in_batches(engine: Rag, questions: Sequence[Asked[RagPrompt]], size: int = 7) -> list[Answer]:
     parts = [questions[start : start + size] for start in range(0, len(questions), size)]
     return [answer for part in parts for answer in engine.run(engine.prepare(part))]
 
 
-def require_equal(engine: Rag, model: Any, questions: Sequence[Asked], num_beams: int) -> None:
+def require_equal(engine: Rag, model: Any, questions: Sequence[Asked[RagPrompt]], num_beams: int) -> None:
     answers = in_batches(engine, questions)
     for question, answer in zip(questions, answers, strict=True):
         ids = expected(model, engine, question, num_beams)
@@ -117,7 +117,7 @@ def test_padding_is_no_text(family: str, num_beams: int, tmp_path: Path) -> None
     require_equal(engine, model, random_questions(engine, is_ragged=True), num_beams)
 
 
-def direct_log_likelihoods(model: Any, engine: Rag, question: Asked, ids: Sequence[int]) -> torch.Tensor:
+def direct_log_likelihoods(model: Any, engine: Rag, question: Asked[RagPrompt], ids: Sequence[int]) -> torch.Tensor:
     """log p(y_i | x, z, y_<i), (passages, tokens): each passage by itself, without cache or padding."""
     target = torch.tensor([ids[1:]])
     rows = []
@@ -173,7 +173,7 @@ def test_an_answer_does_not_depend_on_who_shares_the_batch(kind: str, tmp_path: 
             assert one.weight_by_passage_id == pytest.approx(other.weight_by_passage_id, abs=1e-9)
 
 
-def _first_two(question: Asked) -> Asked:
+def _first_two(question: Asked[RagPrompt]) -> Asked[RagPrompt]:
     prompt = question.prompt
     return replace(
         question,

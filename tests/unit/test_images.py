@@ -47,7 +47,9 @@ def test_every_process_has_an_image_that_runs_it() -> None:
     assert entry_points() == modules | {"cli": "cli"}
 
 
-@pytest.mark.parametrize("name", ["model", "gateway", "retriever", "reranker", "generator", "cli"])
+@pytest.mark.parametrize(
+    "name", ["model", "gateway", "retriever", "reranker", "generator", "generator-ctranslate2", "cli"]
+)
 def test_every_image_pins_what_the_tests_ran_with(name: str) -> None:
     assert pins(name) - pins("dev") == set()
 
