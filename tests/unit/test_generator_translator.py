@@ -14,7 +14,13 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    MT5Config,
+    MT5ForConditionalGeneration,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from chassis.config import ConfigError
 from services.generator.config import GeneratorConfig
@@ -28,7 +34,7 @@ from tests.unit.test_generator_service import Served, sampled, served, stopped, 
 from trivium.v1 import generator_pb2 as pb
 
 NUM_PROMPTS = 20
-MAX_TOKENS = 16
+MAX_TOKENS = 12
 LEAST_EQUAL = 0.9
 """In float32 two libraries round otherwise, and now and then another token is the likeliest."""
 
@@ -71,7 +77,7 @@ def require_equal(path: Path, sampling: Sampling, **options: Any) -> None:
     written = [(one.text, one.num_tokens) for one in batched(engine, prompts, sampling)]
     wanted = [told(engine, ids) for ids in expected(path, prompts, **options)]
     assert sum(one == other for one, other in zip(written, wanted, strict=True)) >= LEAST_EQUAL * NUM_PROMPTS
-    assert len(set(wanted)) > NUM_PROMPTS // 2
+    assert len(set(wanted)) > NUM_PROMPTS // 5, "all prompts are answered alike"
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -79,6 +85,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "an end forced": {"forced_eos_token_id": 2},
     "no end forced": {"forced_eos_token_id": None},
     "a beginning forced": {"forced_bos_token_id": 40, "no_repeat_ngram_size": 3, "min_length": 9},
+    "several ends": {"eos_token_id": [1, 2, 32, 101], "forced_eos_token_id": None},
     "some suppressed": {"suppress_tokens": list(range(30, 100)), "min_new_tokens": 7},
 }
 
@@ -97,18 +104,24 @@ def test_searched_answers_are_those_of_transformers(family: str, settings: dict[
     require_equal(tmp_path, Sampling(MAX_TOKENS, num_beams=4), num_beams=4)
 
 
-def test_states_that_are_not_scaled_are_not(tmp_path: Path) -> None:
-    """As in T5 1.1 and FLAN. Scores that are scaled rank beams otherwise."""
+@pytest.mark.parametrize(
+    ("configuration", "family"),
+    [(T5Config, T5ForConditionalGeneration), (MT5Config, MT5ForConditionalGeneration)],
+    ids=["t5", "mt5"],
+)
+def test_states_that_are_not_scaled_are_not(configuration: Any, family: Any, tmp_path: Path) -> None:
+    """As in T5 1.1, FLAN and mT5, which have more tokens than their tokenizers. Scores that are scaled rank beams
+    otherwise."""
     tokenizer = seeded.t5_tokenizer()
     torch.manual_seed(0)
-    config = T5Config(
+    config = configuration(
         vocab_size=len(tokenizer) + 7,
         **{"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "initializer_factor": 2.0},
         **{"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
         **{"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0},
     )
-    assert not config.scale_decoder_outputs
-    model = T5ForConditionalGeneration(config)
+    assert not getattr(config, "scale_decoder_outputs", False)
+    model = family(config)
     model.generation_config.num_beams, model.generation_config.early_stopping = 4, True
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
