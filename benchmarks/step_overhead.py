@@ -79,13 +79,14 @@ def _bare_pass(model: Any, flight: Any) -> Seconds:
     from transformers.modeling_outputs import BaseModelOutput
 
     ((memory, rows),) = flight._rows._batches
-    with torch.inference_mode(), _positions(model, memory):
+    mask, positions = memory.layout()
+    with torch.inference_mode(), _positions(model, positions):
         states = torch.zeros(len(rows), memory.prompt_mask.shape[1], 1, dtype=model.dtype)
         inputs = {
             "encoder_outputs": BaseModelOutput(last_hidden_state=states),
             "attention_mask": memory.prompt_mask,
             "decoder_input_ids": torch.cat([row.token_ids[:, -1:] for row in rows]),
-            "decoder_attention_mask": memory.mask(),
+            "decoder_attention_mask": mask,
             "past_key_values": memory.cache,
             "use_cache": True,
         }
@@ -94,12 +95,12 @@ def _bare_pass(model: Any, flight: Any) -> Seconds:
     return seconds
 
 
-def _positions(model: Any, memory: Any) -> contextlib.AbstractContextManager[None]:
+def _positions(model: Any, places: Any) -> contextlib.AbstractContextManager[None]:
     from services.generator.positions import positions_of
 
     positions = positions_of(model)
     assert positions is not None
-    return positions.at(memory.positions())
+    return positions.at(places)
 
 
 def _seconds(run: Callable[[], object]) -> Seconds:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Mapping, Set
 from typing import Any
 
 from services.generator.engine import Engine, NoMemory, Prompt, Sampling, Step
@@ -15,6 +15,11 @@ class Alone:
     def __init__(self, engine: Engine[Any]) -> None:
         self._engine = engine
         self._steps_by_number: dict[int, Generator[Step, None, None]] = {}
+
+    @property
+    def numbers(self) -> Set[int]:
+        """Those of the answers on their way."""
+        return self._steps_by_number.keys()
 
     def step(
         self, joining: Mapping[int, tuple[Prompt, Sampling]], leaving: Collection[int]

@@ -35,10 +35,11 @@ class CausalDecoder:
 
     def _scores(self, memory: Memory, token_ids: torch.Tensor) -> torch.Tensor:
         """One pass."""
+        mask, positions = memory.layout()
         outputs = self._model(
             input_ids=token_ids,
-            attention_mask=memory.mask(),
-            position_ids=memory.positions(),
+            attention_mask=mask,
+            position_ids=positions,
             past_key_values=memory.cache,
             use_cache=True,
             **self._options,

@@ -28,7 +28,8 @@ class EncoderDecoder:
         prompt_lengths = [len(row.prompt.token_ids) for row in rows]
         memory = CrossMemory(prompt_lengths, [row.token_ids.shape[1] for row in rows], self._model.device)
         states = self._model.get_encoder()(input_ids=self._prompts(rows), attention_mask=memory.prompt_mask)
-        return memory, self._scores(memory, whole(rows), states.last_hidden_state)
+        with self._last_alone():
+            return memory, self._scores(memory, whole(rows), states.last_hidden_state)
 
     def go_on(self, memory: CrossMemory, rows: Sequence[Row]) -> torch.Tensor:
         # Prompts are in the cache: of their states only the shape is looked at.
@@ -47,12 +48,13 @@ class EncoderDecoder:
 
     def _scores(self, memory: CrossMemory, token_ids: torch.Tensor, states: Any) -> torch.Tensor:
         """One pass of the decoder, which reads `token_ids`, shape (rows, tokens)."""
-        with self._positions.at(memory.positions()), self._last_alone():
+        mask, positions = memory.layout()
+        with self._positions.at(positions):
             outputs = self._model(
                 encoder_outputs=BaseModelOutput(last_hidden_state=states),
                 attention_mask=memory.prompt_mask,
                 decoder_input_ids=token_ids,
-                decoder_attention_mask=memory.mask(),
+                decoder_attention_mask=mask,
                 past_key_values=memory.cache,
                 use_cache=True,
             )

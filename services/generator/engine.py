@@ -231,9 +231,6 @@ class Flight(Protocol[PromptIn]):
 class CachedFlight(Flight[PromptIn], Protocol[PromptIn]):
     """A flight whose answers take cache."""
 
-    has_company: bool
-    """Whether others beside this flight take memory, who may give it back."""
-
     def token_bytes(self, prompt: PromptIn, sampling: Sampling) -> int:
         """Bytes that a token takes there, measured on a prompt that is read and forgotten."""
         ...

@@ -99,6 +99,9 @@ class LanguageModel(ABC):
                 return
 
     def flight(self) -> CachedFlight[Any] | None:
+        return self._rows()
+
+    def _rows(self) -> RowFlight | None:
         """Answers written together, or None, with a line in the log, where this model's cannot be."""
         try:
             decoder = self._decoder()

@@ -34,13 +34,14 @@ class Memory:
         """As a decoder takes it: one of transformers' caches."""
         return self.tokens
 
-    def mask(self) -> torch.Tensor:
-        """1 where there is a token, shape (rows, columns), int64, with columns for the tokens of the next pass."""
-        return (self._places() >= 0).long()
+    def layout(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mask and positions for the next pass, both int64.
 
-    def positions(self) -> torch.Tensor:
-        """Those within their rows of the tokens of the next pass, shape (rows, columns), int64; 0 where none is."""
-        return self._places()[:, -max(self.num_unread) :].clamp(min=0)
+        The mask is 1 where there is a token, shape (rows, columns), with columns for the tokens that are read;
+        positions are those of these tokens within their rows, shape (rows, tokens), 0 where none is.
+        """
+        places = self._places()
+        return (places >= 0).long(), places[:, -max(self.num_unread) :].clamp(min=0)
 
     def grow(self) -> None:
         """The tokens of a pass are in the cache, and every row has got its next."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import RagSequenceForGeneration, RagTokenForGeneration
@@ -24,6 +23,7 @@ from chassis.config import ConfigError
 from services.generator import marginal, rag_prompt
 from services.generator.engine import Answer, AnswerKind, Asked, Passage, Sampling, Step
 from services.generator.rag_prompt import RagPrompt, RowForm
+from services.generator.rules import unforced_ends
 from services.generator.vocabulary import Vocabulary
 
 
@@ -160,10 +160,7 @@ class Rag(ABC):
 
     def _answer(self, prompt: RagPrompt, token_ids: torch.Tensor, weights: torch.Tensor, max_tokens: int) -> Answer:
         ids = token_ids.tolist()[1:]
-        ends = self._generator.generation_config
-        is_cut = len(ids) == max_tokens and (
-            ends.forced_eos_token_id is not None or ids[-1] not in np.atleast_1d(ends.eos_token_id)
-        )
+        is_cut = len(ids) == max_tokens and ids[-1] not in unforced_ends(self._generator.generation_config)
         return Answer(
             text=self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False),
             num_tokens=len(ids),

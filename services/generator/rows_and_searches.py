@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from services.generator.engine import CachedFlight, Flight, PutBack, Sampling, Step
+from services.generator.alone import Alone
+from services.generator.engine import PutBack, Sampling, Step
 from services.generator.prompt import TokenPrompt
+from services.generator.row_flight import RowFlight
 
 Joining = Mapping[int, tuple[Any, Sampling]]
 
@@ -14,19 +16,15 @@ Joining = Mapping[int, tuple[Any, Sampling]]
 class RowsAndSearches:
     """A flight of two: a step of it is one of each row and one of each search."""
 
-    def __init__(self, rows: CachedFlight[Any], searches: Flight[Any]) -> None:
+    def __init__(self, rows: RowFlight, searches: Alone) -> None:
         self._rows = rows
         self._searches = searches
-        self._searching: set[int] = set()
-        self.has_company = False
 
     def step(self, joining: Joining, leaving: Collection[int]) -> Mapping[int, Step | PutBack | Exception]:
         beginning = _those(joining, lambda sampling: sampling.num_beams > 1)
-        self._searching = (self._searching | set(beginning)) - set(leaving)
-        self._rows.has_company = bool(self._searching) or self.has_company
+        self._rows.has_company = bool((self._searches.numbers | beginning.keys()) - set(leaving))
         rows = self._rows.step(_those(joining, lambda sampling: sampling.num_beams == 1), leaving)
         searches = self._searches.step(beginning, leaving)
-        self._searching = {number for number in self._searching if _goes_on(searches[number])}
         return {**rows, **searches}
 
     def token_bytes(self, prompt: TokenPrompt, sampling: Sampling) -> int:
@@ -35,7 +33,3 @@ class RowsAndSearches:
 
 def _those(joining: Joining, are: Callable[[Sampling], bool]) -> Joining:
     return {number: (prompt, sampling) for number, (prompt, sampling) in joining.items() if are(sampling)}
-
-
-def _goes_on(outcome: Step | PutBack | Exception) -> bool:
-    return isinstance(outcome, Step) and outcome.finish is None

@@ -66,7 +66,7 @@ def of_beams(config: GenerationConfig) -> dict[str, Any]:
 def unforced_ends(config: GenerationConfig) -> frozenset[int]:
     """The tokens by which the model says that it is done. Where its settings force one at the greatest length,
     it says nothing there."""
-    return frozenset() if config.forced_eos_token_id is not None else _ends(config)
+    return frozenset() if config.forced_eos_token_id is not None else ends(config)
 
 
 def least_lengths(model: PreTrainedModel, prompt_ids: Sequence[int], max_tokens: int) -> dict[str, int]:
@@ -127,7 +127,7 @@ def _rules(
     for criterion in stopping_criteria:
         if not isinstance(criterion, EosTokenCriteria | MaxLengthCriteria):
             raise UnknownEnd(type(criterion).__name__)
-    return Rules(input_ids, Choice(logits_processor, sampling, model.device), _ends(generation_config))
+    return Rules(input_ids, Choice(logits_processor, sampling, model.device), ends(generation_config))
 
 
 def _least_lengths(model: PreTrainedModel, prompt_ids: Sequence[int], sampling: Sampling) -> dict[str, Any]:
@@ -156,6 +156,7 @@ def _chance(sampling: Sampling) -> dict[str, Any]:
     }
 
 
-def _ends(config: GenerationConfig) -> frozenset[int]:
-    ends = config.eos_token_id
-    return frozenset() if ends is None else frozenset(np.atleast_1d(ends).tolist())
+def ends(config: GenerationConfig) -> frozenset[int]:
+    """The tokens that end an answer."""
+    found = config.eos_token_id
+    return frozenset() if found is None else frozenset(np.atleast_1d(found).tolist())

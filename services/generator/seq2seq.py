@@ -37,7 +37,7 @@ class Seq2Seq(LanguageModel):
         return self._searched(prompt, sampling) if sampling.num_beams > 1 else super().generate(prompt, sampling)
 
     def flight(self) -> CachedFlight[Any] | None:
-        rows = super().flight()
+        rows = self._rows()
         return rows and RowsAndSearches(rows, Alone(self))
 
     def _framed(self, template: PromptTemplate) -> Frame:

@@ -60,7 +60,6 @@ from trivium.v1 import generator_pb2, generator_pb2_grpc, passage_pb2
 
 MAX_TEXTS = 1_000
 
-
 ENGINES: dict[str, Callable[..., Engine[Any]]] = {
     "extractive": Extractive,
     "seq2seq": Seq2Seq,

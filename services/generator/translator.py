@@ -16,7 +16,7 @@ from services.generator.conversion import convert
 from services.generator.engine import Answer, AnswerKind, Asked, Passage, Sampling, Step
 from services.generator.prompt import TokenPrompt
 from services.generator.prompt_template import DEFAULTS, PromptTemplate, find
-from services.generator.rules import of_beams, unforced_ends
+from services.generator.rules import ends, of_beams, unforced_ends
 from services.generator.vocabulary import Vocabulary
 from services.generator.writer import Writer
 
@@ -120,14 +120,14 @@ class Translator:
 
     def _written(self, asked: Sequence[TokenPrompt], shape: Shape) -> list[list[int]]:
         """The ids of each answer, the token that ends it included."""
-        settings, ends = self._model.settings, self._ends
+        settings = self._model.settings
         forced_end = settings.forced_eos_token_id
         num_free = shape.max_tokens if forced_end is None else shape.max_tokens - 1
         answers = self._translated(asked, shape, num_free) if num_free else [[] for _ in asked]
         if forced_end is None:
             return answers
         last = int(np.min(forced_end))
-        return [ids if ids and ids[-1] in ends else [*ids, last] for ids in answers]
+        return [ids if ids and ids[-1] in ends(settings) else [*ids, last] for ids in answers]
 
     def _translated(self, asked: Sequence[TokenPrompt], shape: Shape, max_tokens: int) -> list[list[int]]:
         settings, words = self._model.settings, self._model.words
@@ -139,7 +139,7 @@ class Translator:
             max_decoding_length=max_tokens,
             min_decoding_length=min(shape.min_tokens, max_tokens),
             max_input_length=NO_LIMIT,
-            end_token=sorted(self._ends),
+            end_token=sorted(ends(settings)),
             return_end_token=True,
             no_repeat_ngram_size=settings.no_repeat_ngram_size or 0,
             suppress_sequences=self._suppressed(),
@@ -155,10 +155,6 @@ class Translator:
         """Each a sequence of one token."""
         words = self._model.words
         return [[words[number]] for number in self._model.settings.suppress_tokens or () if number < len(words)] or None
-
-    @property
-    def _ends(self) -> frozenset[int]:
-        return frozenset(np.atleast_1d(self._model.settings.eos_token_id).tolist())
 
     def _answer(self, question: Asked[TokenPrompt], token_ids: Sequence[int], shape: Shape) -> Answer:
         writer = Writer(

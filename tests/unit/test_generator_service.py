@@ -304,23 +304,22 @@ async def test_causal_answers_over_grpc_are_those_of_generate(save: Callable[...
     assert max(finished.stats.batch_size for _, finished in answers) > 1
 
 
-async def test_a_causal_model_whose_positions_are_not_known_answers_one_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    seeded.save_llama(tmp_path)
-    monkeypatch.setattr("services.generator.positions.EACH", frozenset())
-    async with served(GeneratorConfig(device="cpu", engine="causal", model=str(tmp_path))) as generator:
-        answers = await asyncio.gather(*(generator.answer(sampled(5)) for _ in range(3)))
-    assert "answers are written one at a time" in caplog.text
-    assert {finished.stats.batch_size for _, finished in answers} == {1}
-
-
+@pytest.mark.parametrize(
+    ("engine", "save", "known"),
+    [("seq2seq", seeded.save_t5, "RELATIVE"), ("causal", seeded.save_llama, "EACH")],
+    ids=["seq2seq", "causal"],
+)
 async def test_a_model_whose_positions_are_not_known_answers_one_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    engine: Any,
+    save: Callable[[Path], None],
+    known: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    seeded.save_t5(tmp_path)
-    monkeypatch.setattr("services.generator.positions.RELATIVE", frozenset())
-    async with served(GeneratorConfig(device="cpu", engine="seq2seq", model=str(tmp_path))) as generator:
+    save(tmp_path)
+    monkeypatch.setattr(f"services.generator.positions.{known}", frozenset())
+    async with served(GeneratorConfig(device="cpu", engine=engine, model=str(tmp_path))) as generator:
         answers = await asyncio.gather(*(generator.answer(sampled(5)) for _ in range(3)))
     assert "answers are written one at a time" in caplog.text
     assert {finished.stats.batch_size for _, finished in answers} == {1}
