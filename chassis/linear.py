@@ -8,7 +8,7 @@ docs/performance.md.
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import linear
+from torch.nn import functional
 
 from chassis.cpu import Cpu, this_cpu
 
@@ -16,6 +16,9 @@ FEW_ROWS = 32
 """Up to so many rows oneDNN is the faster one on any CPU."""
 
 ALL_ROWS = 1 << 62
+
+LEAST_ROWS = 4
+"""With fewer rows oneDNN reads weights slower than with so many: padding is cheaper."""
 
 X86_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})
 """Flags of CPUs for which oneDNN has kernels in bfloat16."""
@@ -52,7 +55,14 @@ class RelaidLinear(torch.nn.Module):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """(…, in) to (…, out)."""
-        if rows.numel() <= self._max_rows * rows.shape[-1]:
-            relaid: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._relaid, self.bias, "none", [], "")
-            return relaid
-        return linear(rows, self.weight, self.bias)
+        num_rows = rows.numel() // rows.shape[-1]
+        if num_rows > self._max_rows:
+            return functional.linear(rows, self.weight, self.bias)
+        if num_rows >= LEAST_ROWS:
+            return self._multiply(rows)
+        padded = functional.pad(rows.reshape(num_rows, rows.shape[-1]), (0, 0, 0, LEAST_ROWS - num_rows))
+        return self._multiply(padded)[:num_rows].view(*rows.shape[:-1], len(self.weight))
+
+    def _multiply(self, rows: torch.Tensor) -> torch.Tensor:
+        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._relaid, self.bias, "none", [], "")
+        return product
