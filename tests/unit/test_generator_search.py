@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections.abc import Iterator
 from pathlib import Path
@@ -224,3 +225,41 @@ def test_a_row_without_memory_beside_a_search_waits_for_the_searchs(tmp_path: Pa
     with Allocator(max_bytes=100):
         outcomes = dict(flight.step({2: (written, Sampling(9))}, []))
     assert isinstance(outcomes[2], NoMemory), "nobody is left who could give memory back"
+
+
+@pytest.mark.parametrize("num_beams", [1, 3], ids=["beside-a-row", "beside-a-search"])
+def test_a_search_without_memory_waits_for_others_and_finds_what_it_would_have_found(
+    num_beams: int, tmp_path: Path
+) -> None:
+    seeded.save_t5(tmp_path, min_new_tokens=9)
+    engine = load(tmp_path)
+    flight = flight_of(engine)
+    other, searched = random_prompts(tmp_path, 2)
+    alone = list(engine.generate(searched, Sampling(9, num_beams=4)))
+    flight.step({0: (other, Sampling(9, num_beams=num_beams)), 1: (searched, Sampling(9, num_beams=4))}, [])
+    flight.step({}, [])
+    with refusing(engine, num_beams=4):
+        outcomes = flight.step({}, [])
+    assert isinstance(outcomes[0], Step)
+    assert isinstance(outcomes[1], PutBack)
+    assert flight.step({}, []).keys() == {0}
+    steps = [dict(flight.step({1: (searched, Sampling(9, num_beams=4))}, [0]))]
+    while steps[-1]:
+        steps.append(dict(flight.step({}, [])))
+    assert [step[1] for step in steps[:-1]] == alone
+    with refusing(engine, num_beams=4):
+        outcomes = flight.step({2: (searched, Sampling(9, num_beams=4))}, [])
+    assert isinstance(outcomes[2], NoMemory), "nobody is left who could give memory back"
+
+
+@contextlib.contextmanager
+def refusing(engine: Seq2Seq, num_beams: int) -> Iterator[None]:
+    """No memory for a search of so many beams."""
+
+    def refuse(_: Any, arguments: Any, named: dict[str, Any]) -> None:
+        if len(named["input_ids"]) == num_beams:
+            raise torch.OutOfMemoryError
+
+    handle = engine._model.get_decoder().register_forward_pre_hook(refuse, with_kwargs=True)
+    yield
+    handle.remove()
