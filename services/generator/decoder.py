@@ -36,8 +36,11 @@ class Decoder(Protocol[MemoryT]):
     `generate` has it: rules then round the same.
     """
 
-    def read(self, rows: Sequence[Row]) -> tuple[MemoryT, torch.Tensor]:
-        """Memory of newcomers, who may have tokens already, and scores. At least one row."""
+    def read(self, rows: Sequence[Row]) -> tuple[MemoryT, torch.Tensor | None]:
+        """Memory of newcomers, who may have tokens already, and scores. At least one row.
+
+        None: each row's newest token is still unread, and they are ready to go on with others.
+        """
         ...
 
     def go_on(self, memory: MemoryT, rows: Sequence[Row]) -> torch.Tensor:

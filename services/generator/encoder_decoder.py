@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.hooks import RemovableHandle
 from transformers.modeling_outputs import BaseModelOutput
 
+from services.generator.cross_attention import cross_attentions
 from services.generator.memory import CrossMemory, gather
 from services.generator.positions import Differences, Positions
 from services.generator.row import Row, newest, whole
@@ -23,18 +24,23 @@ class EncoderDecoder:
     def __init__(self, model: PreTrainedModel, positions: Positions | Differences) -> None:
         self._model = model
         self._positions = positions
+        self._attentions = cross_attentions(model)
 
-    def read(self, rows: Sequence[Row]) -> tuple[CrossMemory, torch.Tensor]:
+    def read(self, rows: Sequence[Row]) -> tuple[CrossMemory, None]:
+        """The decoder has nothing to read of an answer that begins: its first token is one of the next pass."""
         prompt_lengths = [len(row.prompt.token_ids) for row in rows]
-        memory = CrossMemory(prompt_lengths, [row.token_ids.shape[1] for row in rows], self._model.device)
+        memory = CrossMemory(prompt_lengths, [row.token_ids.shape[1] - 1 for row in rows], self._model.device)
         states = self._model.get_encoder()(input_ids=self._prompts(rows), attention_mask=memory.prompt_mask)
-        with self._last_alone():
-            return memory, self._scores(memory, whole(rows), states.last_hidden_state)
+        for number, attention in enumerate(self._attentions):
+            memory.begin(number, *attention.keys_and_values(states.last_hidden_state))
+        if any(memory.num_unread):
+            with self._last_alone():
+                self._scores(memory, whole(rows)[:, :-1])
+        memory.grow()
+        return memory, None
 
     def go_on(self, memory: CrossMemory, rows: Sequence[Row]) -> torch.Tensor:
-        # Prompts are in the cache: of their states only the shape is looked at.
-        unread = memory.prompt_mask.new_zeros((), dtype=self._model.dtype).expand(*memory.prompt_mask.shape, 1)
-        return self._scores(memory, newest(rows), unread)
+        return self._scores(memory, newest(rows))
 
     def gather(self, parts: Sequence[tuple[CrossMemory, Sequence[int]]]) -> CrossMemory:
         return gather(parts)
@@ -46,12 +52,14 @@ class EncoderDecoder:
         padded = [[*row.prompt.token_ids, *[padding] * (longest - len(row.prompt.token_ids))] for row in rows]
         return torch.tensor(padded, device=self._model.device)
 
-    def _scores(self, memory: CrossMemory, token_ids: torch.Tensor, states: Any) -> torch.Tensor:
+    def _scores(self, memory: CrossMemory, token_ids: torch.Tensor) -> torch.Tensor:
         """One pass of the decoder, which reads `token_ids`, shape (rows, tokens)."""
         mask, positions = memory.layout()
+        # Prompts are in the cache: of their states only the shape is looked at.
+        unread = memory.prompt_mask.new_zeros((), dtype=self._model.dtype).expand(*memory.prompt_mask.shape, 1)
         with self._positions.at(positions):
             outputs = self._model(
-                encoder_outputs=BaseModelOutput(last_hidden_state=states),
+                encoder_outputs=BaseModelOutput(last_hidden_state=unread),
                 attention_mask=memory.prompt_mask,
                 decoder_input_ids=token_ids,
                 decoder_attention_mask=mask,

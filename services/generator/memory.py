@@ -79,10 +79,15 @@ class CrossMemory(Memory):
     """
 
     def __init__(self, prompt_lengths: Sequence[int], num_unread: Sequence[int], device: torch.device) -> None:
-        """Nothing is cached yet: the decoder fills in both at its first pass."""
+        """Nothing is cached yet."""
         super().__init__(num_unread, device)
         self.prompts = DynamicCache()
         self._mask_prompts(prompt_lengths)
+
+    def begin(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Keep what a layer, its number given, sees of the prompts; of the answers it sees nothing yet."""
+        self.prompts.update(keys, values, layer)
+        self.tokens.update(keys[:, :, :0], values[:, :, :0], layer)
 
     @property
     def cache(self) -> Any:

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 Outcome = Step | PutBack | Exception
 Part = tuple[Any, list[int], list[Row]]
 """Memory of some rows, those places of it that go on, and the rows there."""
+Reading = tuple[Any, list[Row], torch.Tensor | None]
+"""Memory of newcomers, and the scores of their first tokens, unless those are given in the next pass."""
 
 
 @dataclass
@@ -39,7 +41,8 @@ class Batch:
 class RowFlight:
     """Rows of one batch. The tokens of each are those of the model's own `generate` for it alone.
 
-    A step reads the newcomers' prompts together, gives them their first token, and gives every other row its next.
+    A step reads the newcomers' prompts together and gives every row its next token: all of them in one pass, but for
+    newcomers whose prompts tell their first.
     """
 
     def __init__(self, decoder: AnyDecoder, open_answer: Callable[[TokenPrompt, Sampling], Opening]) -> None:
@@ -66,9 +69,13 @@ class RowFlight:
         parts, self._batches = self._parts(leaving), []
         num_rows = len(newcomers) + sum(len(rows) for _, _, rows in parts)
         self._is_alone = num_rows == 1 and not self.has_company
+        readings = self._read(newcomers, outcomes)
+        parts += _ready(readings)
         if batch := self._gathered(parts):
             outcomes |= self._go_on(batch)
-        outcomes |= self._read(newcomers)
+        for memory, rows, scores in readings:
+            if scores is not None:
+                outcomes |= self._write(memory, rows, scores)
         if all(row.is_done for _, rows in self._batches for row in rows):
             self._batches = []
         outcomes |= {number: PutBack() for number in self._put_back.keys() - waiting}
@@ -77,7 +84,10 @@ class RowFlight:
     @torch.inference_mode()
     def token_bytes(self, prompt: TokenPrompt, sampling: Sampling) -> int:
         """Bytes that a token takes in the cache, measured on a prompt that is read and forgotten."""
-        memory, _ = self._decoder.read([Row(0, prompt, self._open(prompt, sampling))])
+        rows = [Row(0, prompt, self._open(prompt, sampling))]
+        memory, scores = self._decoder.read(rows)
+        if scores is None:
+            self._decoder.go_on(memory, rows)
         return cache_budget.token_bytes(memory.cache)
 
     def _newcomers(
@@ -143,25 +153,27 @@ class RowFlight:
         alone = [self._gathered([(batch.memory, [place], [row])]) for place, row in enumerate(batch.rows)]
         return {number: outcome for one in alone if one for number, outcome in self._go_on(one).items()}
 
-    def _read(self, rows: Sequence[Row]) -> dict[int, Outcome]:
-        """The next token of each row, of which nothing is cached; where the batch fails, of each row by itself."""
+    def _read(self, rows: Sequence[Row], outcomes: dict[int, Outcome]) -> list[Reading]:
+        """The prompts of rows of which nothing is cached; where that fails, of each row by itself."""
         while rows:
             try:
                 memory, scores = self._decoder.read(rows)
             except Exception as error:
                 if not is_shortage(error):
-                    return self._read_one_by_one(rows, error)
+                    return self._read_one_by_one(rows, error, outcomes)
             else:
-                return self._write(memory, list(rows), scores)
+                return [(memory, list(rows), scores)]
             if self._is_alone:
-                return {rows[0].number: NoMemory()}
+                outcomes[rows[0].number] = NoMemory()
+                break
             rows = self._without_youngest(rows)
-        return {}
+        return []
 
-    def _read_one_by_one(self, rows: Sequence[Row], error: Exception) -> dict[int, Outcome]:
+    def _read_one_by_one(self, rows: Sequence[Row], error: Exception, outcomes: dict[int, Outcome]) -> list[Reading]:
         if len(rows) == 1:
-            return {rows[0].number: error}
-        return {number: outcome for row in rows for number, outcome in self._read([row]).items()}
+            outcomes[rows[0].number] = error
+            return []
+        return [reading for row in rows for reading in self._read([row], outcomes)]
 
     def _older(self, parts: list[Part]) -> list[Part]:
         """The parts without the youngest rows, which are put back. Those of later parts are younger."""
@@ -187,6 +199,13 @@ class RowFlight:
         self._batches.append((memory, rows))
         chosen = choose([row.rules.choice for row in rows], [row.token_ids for row in rows], scores)
         return {row.number: _outcome(row, one) for row, one in zip(rows, chosen, strict=True)}
+
+
+def _ready(readings: list[Reading]) -> list[Part]:
+    """Take those out of `readings` who go on with others."""
+    ready = [(memory, list(range(len(rows))), rows) for memory, rows, scores in readings if scores is None]
+    readings[:] = [reading for reading in readings if reading[2] is not None]
+    return ready
 
 
 def _outcome(row: Row, chosen: Chosen | Exception) -> Outcome:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from services.generator.causal_decoder import CausalDecoder
 from services.generator.engine import Sampling
 from services.generator.positions import UnknownPositions, require_positions_of_each
 from services.generator.row import Opening, Row
@@ -48,7 +49,7 @@ def rows_of(model: Any, *prompts: int) -> list[Row]:
 @pytest.mark.parametrize("family", ["llama", "mistral", "gemma2", "gpt2", "opt"])
 def test_in_float32_padding_changes_nothing_but_rounding(family: str) -> None:
     model = models.make(family).float()
-    decoder, rows = models.decoder_of(model), rows_of(model, 2, 30, 9)
+    decoder, rows = CausalDecoder(model), rows_of(model, 2, 30, 9)
     _, together = decoder.read(rows)
     for place, row in enumerate(rows):
         _, alone = decoder.read([row])
@@ -59,7 +60,7 @@ def test_in_float32_padding_changes_nothing_but_rounding(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_row_that_is_read_anew_with_what_it_wrote_goes_on_where_it_was(family: str) -> None:
     model = models.make(family)
-    decoder, rows = models.decoder_of(model), rows_of(model, 5, 20)
+    decoder, rows = CausalDecoder(model), rows_of(model, 5, 20)
     memory, scores = decoder.read(rows)
     for _ in range(4):
         memory.grow()
