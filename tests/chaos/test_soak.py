@@ -53,7 +53,6 @@ def generator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         "GENERATOR_MODEL": str(folder / "model"),
         "GENERATOR_MAX_PROMPT_TOKENS": "512",
         "GENERATOR_DTYPE": "float32",
-        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16",  # it keeps code for 1,024 shapes otherwise, and takes minutes to fill
         "OMP_NUM_THREADS": "1",
     }
     system = System(
