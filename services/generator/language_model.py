@@ -7,7 +7,6 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,15 @@ from services.generator.prompt import TokenPrompt
 from services.generator.prompt_template import PromptTemplate, find
 from services.generator.row import Opening
 from services.generator.row_flight import RowFlight
-from services.generator.rules import UnknownEnd, greedy, least_new_tokens, options, rules, unforced_ends
+from services.generator.rules import (
+    UnknownEnd,
+    greedy,
+    least_new_tokens,
+    num_in_decoder,
+    options,
+    rules,
+    unforced_ends,
+)
 from services.generator.vocabulary import Vocabulary
 from services.generator.writer import Writer
 
@@ -122,12 +129,12 @@ class LanguageModel(ABC):
             sampling.max_output_tokens,
             self._unforced_ends,
             stop=sampling.stop,
-            min_tokens=least_new_tokens(self._model, prompt.token_ids, sampling),
+            min_tokens=least_new_tokens(self._settings, sampling, num_in_decoder(self._model, prompt.token_ids)),
             citations=citations.of(prompt),
         )
 
     def _within(self, sampling: Sampling) -> Sampling:
-        return replace(sampling, max_output_tokens=min(sampling.max_output_tokens, self.max_output_tokens))
+        return sampling.within(self.max_output_tokens)
 
     def _tokens(self, prompt: TokenPrompt, sampling: Sampling) -> Iterator[tuple[Chosen, bool]]:
         token_ids = torch.tensor([prompt.token_ids], device=self._model.device)

@@ -16,7 +16,7 @@ from services.generator.conversion import convert
 from services.generator.engine import Answer, AnswerKind, Asked, Passage, Sampling, Step
 from services.generator.prompt import TokenPrompt
 from services.generator.prompt_template import DEFAULTS, PromptTemplate, find
-from services.generator.rules import ends, of_beams, unforced_ends
+from services.generator.rules import ends, least_new_tokens, of_beams, unforced_ends
 from services.generator.vocabulary import Vocabulary
 from services.generator.writer import Writer
 
@@ -106,17 +106,8 @@ class Translator:
         return [answers[place] for place in range(len(shapes))]
 
     def _shape(self, sampling: Sampling) -> Shape:
-        max_tokens = min(sampling.max_output_tokens, self.max_output_tokens)
-        return Shape(max_tokens, self._least(sampling, max_tokens), sampling.num_beams)
-
-    def _least(self, sampling: Sampling, max_tokens: int) -> int:
-        """How many tokens must be written before the answer may end."""
-        if sampling.min_output_tokens is not None:
-            return min(sampling.min_output_tokens, max_tokens)
-        settings = self._model.settings
-        # The length counts what the decoder reads first.
-        length = min(settings.min_length or 0, max_tokens) - 1
-        return max(length, min(settings.min_new_tokens or 0, max_tokens), 0)
+        sampling = sampling.within(self.max_output_tokens)
+        return Shape(sampling.max_output_tokens, least_new_tokens(self._model.settings, sampling), sampling.num_beams)
 
     def _written(self, asked: Sequence[TokenPrompt], shape: Shape) -> list[list[int]]:
         """The ids of each answer, the token that ends it included."""
