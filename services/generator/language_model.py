@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from chassis import pretrained
-from services.generator import citations
+from services.generator import bounds, citations
 from services.generator import prompt as prompts
 from services.generator.choice import Choice, Chosen, choose
 from services.generator.decoder import AnyDecoder
@@ -70,16 +69,17 @@ class LanguageModel(ABC):
         self._template = template or find(self._template_name)
         self._frame = self._framed(self._template)
         self._unforced_ends = unforced_ends(self._settings)
-        num_positions = getattr(self._model.config, "max_position_embeddings", None) or math.inf
-        bounds = self._bounds(num_positions, max_prompt_tokens, max_output_tokens)
-        self.max_prompt_tokens, self.max_output_tokens = map(int, bounds)
+        num_positions = bounds.num_positions(self._model.config)
+        self.max_prompt_tokens, self.max_output_tokens = self._bounds(
+            num_positions, max_prompt_tokens, max_output_tokens
+        )
 
     @abstractmethod
     def _framed(self, template: PromptTemplate) -> Frame:
         """What stands around question and passages. Raises ConfigError."""
 
     @abstractmethod
-    def _bounds(self, num_positions: float, max_prompt_tokens: int, max_output_tokens: int) -> tuple[float, float]:
+    def _bounds(self, num_positions: float, max_prompt_tokens: int, max_output_tokens: int) -> tuple[int, int]:
         """The longest prompt and the longest answer that the model has positions for, within what is wanted."""
 
     @abstractmethod

@@ -7,7 +7,6 @@ batch at once where transformers goes question by question, and encodes every pa
 from __future__ import annotations
 
 import itertools
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from transformers import RagSequenceForGeneration, RagTokenForGeneration
 
 from chassis import pretrained
 from chassis.config import ConfigError
-from services.generator import marginal, rag_prompt
+from services.generator import bounds, marginal, rag_prompt
 from services.generator.engine import Answer, AnswerKind, Asked, Passage, Sampling, Step
 from services.generator.rag_prompt import RagPrompt, RowForm
 from services.generator.rules import unforced_ends
@@ -75,10 +74,12 @@ class Rag(ABC):
         self._num_beams = num_beams
         self._max_states = max_batch_tokens * num_beams
         self._pad: int = self._config.generator.pad_token_id
-        num_positions = getattr(self._config.generator, "max_position_embeddings", None) or math.inf
-        self._form = _form(self._config, num_positions)
+        # The encoder reads each row by itself.
+        max_row_tokens, self.max_output_tokens = bounds.of_two_texts(
+            bounds.num_positions(self._config.generator), self._config.max_combined_length, max_output_tokens
+        )
+        self._form = _form(self._config, max_row_tokens)
         self.max_prompt_tokens = max_prompt_tokens
-        self.max_output_tokens = int(min(max_output_tokens, num_positions - 1))
 
     @abstractmethod
     def _answers(
@@ -253,12 +254,12 @@ class RagToken(Rag):
         ]
 
 
-def _form(config: Any, num_positions: float) -> RowForm:
+def _form(config: Any, max_row_tokens: int) -> RowForm:
     prefix = getattr(config.generator, "prefix", None)  # the one that transformers' retriever is told
     return RowForm(
         title_sep=config.title_sep,
         doc_sep=config.doc_sep,
         prefix=config.prefix or "" if prefix is None else prefix,
-        max_row_tokens=int(min(config.max_combined_length, num_positions)),
+        max_row_tokens=max_row_tokens,
         max_passages=config.n_docs,
     )

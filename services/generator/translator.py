@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from chassis import pretrained
-from services.generator import citations, frame
+from services.generator import bounds, citations, frame
 from services.generator import prompt as prompts
 from services.generator.conversion import convert
 from services.generator.engine import Answer, AnswerKind, Asked, Passage, Sampling, Step
@@ -69,9 +69,9 @@ class Translator:
         self._vocabulary = Vocabulary(self._tokenizer)
         self._template = template or find(DEFAULTS["ctranslate2"])
         self._frame = frame.plain(self._vocabulary, self._template)
-        num_positions = self._model.num_positions
-        self.max_prompt_tokens = min(max_prompt_tokens, num_positions or max_prompt_tokens)
-        self.max_output_tokens = min(max_output_tokens, (num_positions or max_output_tokens + 1) - 1)
+        self.max_prompt_tokens, self.max_output_tokens = bounds.of_two_texts(
+            self._model.num_positions, max_prompt_tokens, max_output_tokens
+        )
 
     # The engine
 
