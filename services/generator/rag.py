@@ -7,8 +7,8 @@ batch at once where transformers goes question by question, and encodes every pa
 from __future__ import annotations
 
 import itertools
-from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,33 +20,24 @@ from transformers import RagSequenceForGeneration, RagTokenForGeneration
 from chassis import pretrained
 from chassis.config import ConfigError
 from services.generator import bounds, marginal, rag_prompt
-from services.generator.engine import Answer, AnswerKind, Asked, Passage, Sampling, Step
+from services.generator.batch_engine import BatchEngine
+from services.generator.engine import Answer, Asked, Passage
 from services.generator.rag_prompt import RagPrompt, RowForm
 from services.generator.rules import unforced_ends
 from services.generator.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Questions that are computed together."""
+class Shape:
+    """What must be equal for questions to be computed at once."""
 
-    questions: Sequence[Asked[RagPrompt]]
-
-    @property
-    def num_tokens(self) -> int:
-        return sum(one.prompt.num_tokens for one in self.questions)
-
-    @property
-    def num_padded_tokens(self) -> int:
-        rows = [row for one in self.questions for row in one.prompt.rows]
-        return len(rows) * max(map(len, rows))
+    num_passages: int
+    max_tokens: int
 
 
-class Rag(ABC):
-    """What the two have in common. An engine, and a model in the batcher's sense."""
+class Rag(BatchEngine[RagPrompt, Shape]):
+    """What the two have in common."""
 
-    kind: AnswerKind = "generated"
-    pads = True
     _load_as: Any
     """transformers' class."""
 
@@ -87,41 +78,25 @@ class Rag(ABC):
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """For each question, all with as many passages: the answer's ids, start token first; the passages' weights."""
 
-    # The engine
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return [len(ids) for ids in self._vocabulary.encode(texts)]
-
     def fit(self, question: str, passages: Sequence[Passage]) -> RagPrompt:
         return rag_prompt.fit(self._asked(question), passages, self._form, self._vocabulary, self.max_prompt_tokens)
-
-    def generate(self, prompt: RagPrompt, sampling: Sampling) -> Generator[Step, None, None]:
-        """One question alone, in one step."""
-        (answer,) = self.run(self.prepare([Asked(prompt, sampling)]))
-        yield answer.step()
-
-    # The batcher's model
 
     def cost(self, item: Asked[RagPrompt]) -> int:
         return item.prompt.num_padded_tokens
 
-    def prepare(self, items: Sequence[Asked[RagPrompt]]) -> Batch:
-        return Batch(items)
+    def _row_lengths(self, prompt: RagPrompt) -> Sequence[int]:
+        return list(map(len, prompt.rows))
+
+    def _shape(self, question: Asked[RagPrompt]) -> Shape:
+        return Shape(len(question.prompt.rows), question.sampling.within(self.max_output_tokens).max_output_tokens)
 
     @torch.inference_mode()
-    def run(self, batch: Batch) -> list[Answer]:
-        answers: dict[int, Answer] = {}
-        places = sorted(range(len(batch.questions)), key=lambda place: self._shape(batch.questions[place]))
-        for (_, max_tokens), group in itertools.groupby(places, key=lambda place: self._shape(batch.questions[place])):
-            alike = list(group)
-            found = self._answers([batch.questions[place] for place in alike], max_tokens)
-            for place, (token_ids, weights) in zip(alike, found, strict=True):
-                answers[place] = self._answer(batch.questions[place].prompt, token_ids, weights, max_tokens)
-        return [answers[place] for place in range(len(batch.questions))]
-
-    def _shape(self, question: Asked[RagPrompt]) -> tuple[int, int]:
-        """What must be equal for questions to be computed at once: passages, and tokens at most."""
-        return len(question.prompt.rows), min(question.sampling.max_output_tokens, self.max_output_tokens)
+    def _write(self, questions: Sequence[Asked[RagPrompt]], shape: Shape) -> Sequence[Answer]:
+        found = self._answers(questions, shape.max_tokens)
+        return [
+            self._answer(question.prompt, token_ids, weights, shape.max_tokens)
+            for question, (token_ids, weights) in zip(questions, found, strict=True)
+        ]
 
     def _asked(self, question: str) -> str:
         """The question as its encoder's tokenizer writes it back: so RAG models read it (`RagRetriever.__call__`)."""
