@@ -6,7 +6,6 @@ batch at once where transformers goes question by question, and encodes every pa
 
 from __future__ import annotations
 
-import itertools
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 from transformers import RagSequenceForGeneration, RagTokenForGeneration
 
 from chassis import pretrained
@@ -22,6 +20,7 @@ from chassis.config import ConfigError
 from services.generator import bounds, marginal, rag_prompt
 from services.generator.batch_engine import BatchEngine
 from services.generator.engine import Answer, Asked, Passage
+from services.generator.padding import pad
 from services.generator.rag_prompt import RagPrompt, RowForm
 from services.generator.rules import unforced_ends
 from services.generator.vocabulary import Vocabulary
@@ -106,12 +105,9 @@ class Rag(BatchEngine[RagPrompt, Shape]):
 
     def _inputs(self, questions: Sequence[Asked[RagPrompt]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Token ids and mask, (Q x D, S), int64, and scores, (Q, D), on the device."""
-        rows = [torch.tensor(row) for one in questions for row in one.prompt.rows]
-        token_ids = pad_sequence(rows, batch_first=True, padding_value=self._pad)
-        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        rows = [row for one in questions for row in one.prompt.rows]
         scores = torch.tensor([one.prompt.scores for one in questions], dtype=self._model.dtype)
-        device = self._model.device
-        return token_ids.to(device), mask.to(device), scores.to(device)
+        return *pad(rows, self._model.device, self._pad), scores.to(self._model.device)
 
     def _search(self, config: Any, max_tokens: int) -> dict[str, Any]:
         """Options of `generate`. All others are the checkpoint's."""
@@ -130,9 +126,22 @@ class Rag(BatchEngine[RagPrompt, Shape]):
             ids.pop()
         return tuple(ids)
 
-    def _padded(self, answers: Sequence[Sequence[int]]) -> torch.Tensor:
-        rows = [torch.tensor(one) for one in answers]
-        return pad_sequence(rows, batch_first=True, padding_value=self._pad).to(self._model.device)
+    def _scored(
+        self, passages: marginal.Read, answers: Sequence[Sequence[tuple[int, ...]]], num_passages: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Each question's answers as rows of one table, (C, T), and the log-likelihoods of their tokens given each of
+        its passages, (C, D, T - 1)."""
+        questions = [question for question, some in enumerate(answers) for _ in some]
+        pairs = [
+            (question * num_passages + passage, answer)
+            for answer, question in enumerate(questions)
+            for passage in range(num_passages)
+        ]
+        table, _ = pad([one for some in answers for one in some], self._model.device, self._pad)
+        token_scores = marginal.token_log_likelihoods(
+            self._generator, passages, table, pairs, self._pad, self._max_states
+        )
+        return table, token_scores.view(len(table), num_passages, -1)
 
     def _answer(self, prompt: RagPrompt, token_ids: torch.Tensor, weights: torch.Tensor, max_tokens: int) -> Answer:
         ids = token_ids.tolist()[1:]
@@ -172,25 +181,13 @@ class RagSequence(Rag):
         self, passages: marginal.Read, answers: Sequence[Sequence[tuple[int, ...]]], scores: torch.Tensor
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Of each question's answers the likeliest, and its passages' posterior."""
-        num_passages = scores.shape[1]
-        first = [0, *itertools.accumulate(map(len, answers))]
-        pairs = [
-            (question * num_passages + passage, first[question] + answer)
-            for question, some in enumerate(answers)
-            for answer in range(len(some))
-            for passage in range(num_passages)
-        ]
-        table = self._padded([one for some in answers for one in some])
-        token_scores = marginal.token_log_likelihoods(
-            self._generator, passages, table, pairs, self._pad, self._max_states
-        ).view(len(table), num_passages, -1)
+        table, token_scores = self._scored(passages, answers, scores.shape[1])
+        sizes = list(map(len, answers))
         bos = self._config.bos_token_id or getattr(self._config.generator, "bos_token_id", None)  # T5 has none
         best = []
-        for question, some in enumerate(answers):
-            own = slice(first[question], first[question + 1])
-            ranked, posterior = marginal.sequence_scores(
-                token_scores[own], scores[question], table[own], self._pad, bos
-            )
+        parts = zip(answers, torch.split(token_scores, sizes), scores, torch.split(table, sizes), strict=True)
+        for some, own_token_scores, own_scores, rows in parts:
+            ranked, posterior = marginal.sequence_scores(own_token_scores, own_scores, rows, self._pad, bos)
             chosen = int(ranked.argmax())
             best.append((torch.tensor(some[chosen]), posterior[chosen]))
         return best
@@ -205,23 +202,16 @@ class RagToken(Rag):
         self, questions: Sequence[Asked[RagPrompt]], max_tokens: int
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         token_ids, mask, scores = self._inputs(questions)
-        num_passages = scores.shape[1]
         found = self._model.generate(
             context_input_ids=token_ids,
             context_attention_mask=mask,
             doc_scores=scores,
-            n_docs=num_passages,
+            n_docs=scores.shape[1],
             **self._search(self._model.generation_config, max_tokens),
         )
         answers = [self._trimmed(ids) for ids in found.tolist()]
-        table = self._padded(answers)
-        pairs = [
-            (question * num_passages + n, question) for question in range(len(answers)) for n in range(num_passages)
-        ]
         passages = marginal.read(self._generator, token_ids, mask)
-        token_scores = marginal.token_log_likelihoods(
-            self._generator, passages, table, pairs, self._pad, self._max_states
-        ).view(len(answers), num_passages, -1)
+        table, token_scores = self._scored(passages, [[one] for one in answers], scores.shape[1])
         is_text = ~torch.isin(table[:, 1:], torch.tensor(self._tokenizer.all_special_ids, device=table.device))
         return [
             (torch.tensor(ids), marginal.token_posterior(token_scores[n], scores[n], is_text[n]))
