@@ -1,8 +1,15 @@
-"""Messages of the contract that tell the same of one thing."""
+"""What is set in messages of the contract."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from google.protobuf.message import Message
+
+
+def value_by_name(message: Message) -> dict[str, Any]:
+    """The fields that are set, or have something where they repeat."""
+    return {field.name: value for field, value in message.ListFields()}
 
 
 def carry(source: Message, target: Message) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from chassis.errors import InvalidRequest
+from chassis.messages import value_by_name
 from chassis.sampling import require_sampling
 from chassis.validation import (
     require_between,
@@ -44,7 +45,7 @@ def read_question(request: AnswerRequest | AnswerStreamRequest, config: GatewayC
 
     Of its sampling the contract's limits are checked; a generator's own may be narrower.
     """
-    require_sampling({field.name: value for field, value in request.sampling.ListFields()})
+    require_sampling(value_by_name(request.sampling))
     return replace(
         read_search(request.question, request.search, config),
         sampling=request.sampling if request.HasField("sampling") else None,

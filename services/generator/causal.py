@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transformers import AutoModelForCausalLM
 
-from services.generator import frame
+from services.generator import bounds, frame
 from services.generator.causal_decoder import CausalDecoder
 from services.generator.decoder import AnyDecoder
 from services.generator.frame import Frame
@@ -22,10 +22,8 @@ class Causal(LanguageModel):
     def _framed(self, template: PromptTemplate) -> Frame:
         return frame.chat(self._tokenizer, template)
 
-    def _bounds(self, num_positions: float, max_prompt_tokens: int, max_output_tokens: int) -> tuple[float, float]:
-        """Where both do not fit, neither has more than half of the positions, unless the other leaves them."""
-        longest_prompt = min(max_prompt_tokens, max(num_positions - max_output_tokens, num_positions // 2))
-        return longest_prompt, min(max_output_tokens, num_positions - longest_prompt)
+    def _bounds(self, num_positions: float, max_prompt_tokens: int, max_output_tokens: int) -> tuple[int, int]:
+        return bounds.of_one_text(num_positions, max_prompt_tokens, max_output_tokens)
 
     def _decoder(self) -> AnyDecoder:
         require_positions_of_each(self._model)

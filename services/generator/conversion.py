@@ -12,6 +12,7 @@ from transformers import AutoModelForSeq2SeqLM
 from chassis import pretrained
 from chassis.config import ConfigError
 from chassis.device import num_threads
+from services.generator import bounds
 from services.generator.rules import greedy
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Converted:
 
     translator: Any
     settings: GenerationConfig
-    num_positions: int | None
+    num_positions: float
     words: list[str]
     """By id: CTranslate2 takes and gives tokens by name."""
 
@@ -63,7 +64,7 @@ def convert(path: Path, device: str, compute_type: str, tokenizer: PreTrainedTok
     return Converted(
         translator,
         model.generation_config,
-        getattr(model.config, "max_position_embeddings", None),
+        bounds.num_positions(model.config),
         _words(tokenizer),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 Finish = Literal["stop", "length"]
@@ -61,6 +61,10 @@ class Sampling:
     """More than one: beam search, whose text comes in one piece."""
     num_top_logprobs: int | None = None
     """How many of the likeliest tokens are told beside each. None: no log-probabilities at all."""
+
+    def within(self, max_output_tokens: int) -> Sampling:
+        """The same for an engine that writes no more than so many."""
+        return replace(self, max_output_tokens=min(self.max_output_tokens, max_output_tokens))
 
 
 @dataclass(frozen=True)

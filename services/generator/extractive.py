@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
-from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel
 
 from chassis import pretrained
 from services.generator import evidence
 from services.generator.engine import AnswerKind, Passage, Prompt, Quote, Sampling, Step
 from services.generator.evidence import Claim
+from services.generator.padding import pad
 from services.generator.prompt import dropped, num_that_fit
 from services.generator.sentences import split
 from services.generator.vocabulary import Vocabulary
@@ -130,9 +130,7 @@ class Extractive:
     @torch.inference_mode()
     def _encode(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """One normalised vector a row, shape (rows, hidden size)."""
-        ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
-        mask = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in rows], batch_first=True)
-        ids, mask = ids.to(self._model.device), mask.to(self._model.device)
+        ids, mask = pad(rows, self._model.device)
         tokens = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
         weights = mask.unsqueeze(-1).to(tokens.dtype)
         means = (tokens * weights).sum(dim=1) / weights.sum(dim=1)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from chassis import pretrained
-from services.generator import citations
+from services.generator import bounds, citations
 from services.generator import prompt as prompts
 from services.generator.choice import Choice, Chosen, choose
 from services.generator.decoder import AnyDecoder
@@ -25,7 +23,15 @@ from services.generator.prompt import TokenPrompt
 from services.generator.prompt_template import PromptTemplate, find
 from services.generator.row import Opening
 from services.generator.row_flight import RowFlight
-from services.generator.rules import UnknownEnd, greedy, least_new_tokens, options, rules, unforced_ends
+from services.generator.rules import (
+    UnknownEnd,
+    greedy,
+    least_new_tokens,
+    num_in_decoder,
+    options,
+    rules,
+    unforced_ends,
+)
 from services.generator.vocabulary import Vocabulary
 from services.generator.writer import Writer
 
@@ -63,16 +69,17 @@ class LanguageModel(ABC):
         self._template = template or find(self._template_name)
         self._frame = self._framed(self._template)
         self._unforced_ends = unforced_ends(self._settings)
-        num_positions = getattr(self._model.config, "max_position_embeddings", None) or math.inf
-        bounds = self._bounds(num_positions, max_prompt_tokens, max_output_tokens)
-        self.max_prompt_tokens, self.max_output_tokens = map(int, bounds)
+        num_positions = bounds.num_positions(self._model.config)
+        self.max_prompt_tokens, self.max_output_tokens = self._bounds(
+            num_positions, max_prompt_tokens, max_output_tokens
+        )
 
     @abstractmethod
     def _framed(self, template: PromptTemplate) -> Frame:
         """What stands around question and passages. Raises ConfigError."""
 
     @abstractmethod
-    def _bounds(self, num_positions: float, max_prompt_tokens: int, max_output_tokens: int) -> tuple[float, float]:
+    def _bounds(self, num_positions: float, max_prompt_tokens: int, max_output_tokens: int) -> tuple[int, int]:
         """The longest prompt and the longest answer that the model has positions for, within what is wanted."""
 
     @abstractmethod
@@ -122,12 +129,12 @@ class LanguageModel(ABC):
             sampling.max_output_tokens,
             self._unforced_ends,
             stop=sampling.stop,
-            min_tokens=least_new_tokens(self._model, prompt.token_ids, sampling),
+            min_tokens=least_new_tokens(self._settings, sampling, num_in_decoder(self._model, prompt.token_ids)),
             citations=citations.of(prompt),
         )
 
     def _within(self, sampling: Sampling) -> Sampling:
-        return replace(sampling, max_output_tokens=min(sampling.max_output_tokens, self.max_output_tokens))
+        return sampling.within(self.max_output_tokens)
 
     def _tokens(self, prompt: TokenPrompt, sampling: Sampling) -> Iterator[tuple[Chosen, bool]]:
         token_ids = torch.tensor([prompt.token_ids], device=self._model.device)

@@ -101,15 +101,15 @@ def built_in() -> list[str]:
 
 
 def choose(name: str | None, engine: str) -> PromptTemplate | None:
-    """The template that `GENERATOR_PROMPT_TEMPLATE` names, or the engine's own; None for engines that have none.
+    """The template that `GENERATOR_PROMPT_TEMPLATE` names. None leaves it to the engine.
 
     Raises ConfigError: no such template, a faulty one, or one for an engine that has none.
     """
-    if engine in DEFAULTS:
-        return find(name or DEFAULTS[engine])
-    if name:
+    if not name:
+        return None
+    if engine not in DEFAULTS:
         raise ConfigError(f"GENERATOR_PROMPT_TEMPLATE: the engine {engine} takes no prompt template")
-    return None
+    return find(name)
 
 
 def find(name: str) -> PromptTemplate:

@@ -6,48 +6,37 @@ batch at once where transformers goes question by question, and encodes every pa
 
 from __future__ import annotations
 
-import itertools
-import math
-from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 from transformers import RagSequenceForGeneration, RagTokenForGeneration
 
 from chassis import pretrained
 from chassis.config import ConfigError
-from services.generator import marginal, rag_prompt
-from services.generator.engine import Answer, AnswerKind, Asked, Passage, Sampling, Step
+from services.generator import bounds, marginal, rag_prompt
+from services.generator.batch_engine import BatchEngine
+from services.generator.engine import Answer, Asked, Passage
+from services.generator.padding import pad
 from services.generator.rag_prompt import RagPrompt, RowForm
 from services.generator.rules import unforced_ends
 from services.generator.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Questions that are computed together."""
+class Shape:
+    """What must be equal for questions to be computed at once."""
 
-    questions: Sequence[Asked[RagPrompt]]
-
-    @property
-    def num_tokens(self) -> int:
-        return sum(one.prompt.num_tokens for one in self.questions)
-
-    @property
-    def num_padded_tokens(self) -> int:
-        rows = [row for one in self.questions for row in one.prompt.rows]
-        return len(rows) * max(map(len, rows))
+    num_passages: int
+    max_tokens: int
 
 
-class Rag(ABC):
-    """What the two have in common. An engine, and a model in the batcher's sense."""
+class Rag(BatchEngine[RagPrompt, Shape]):
+    """What the two have in common."""
 
-    kind: AnswerKind = "generated"
-    pads = True
     _load_as: Any
     """transformers' class."""
 
@@ -75,10 +64,12 @@ class Rag(ABC):
         self._num_beams = num_beams
         self._max_states = max_batch_tokens * num_beams
         self._pad: int = self._config.generator.pad_token_id
-        num_positions = getattr(self._config.generator, "max_position_embeddings", None) or math.inf
-        self._form = _form(self._config, num_positions)
+        # The encoder reads each row by itself.
+        max_row_tokens, self.max_output_tokens = bounds.of_two_texts(
+            bounds.num_positions(self._config.generator), self._config.max_combined_length, max_output_tokens
+        )
+        self._form = _form(self._config, max_row_tokens)
         self.max_prompt_tokens = max_prompt_tokens
-        self.max_output_tokens = int(min(max_output_tokens, num_positions - 1))
 
     @abstractmethod
     def _answers(
@@ -86,41 +77,25 @@ class Rag(ABC):
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """For each question, all with as many passages: the answer's ids, start token first; the passages' weights."""
 
-    # The engine
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return [len(ids) for ids in self._vocabulary.encode(texts)]
-
     def fit(self, question: str, passages: Sequence[Passage]) -> RagPrompt:
         return rag_prompt.fit(self._asked(question), passages, self._form, self._vocabulary, self.max_prompt_tokens)
-
-    def generate(self, prompt: RagPrompt, sampling: Sampling) -> Generator[Step, None, None]:
-        """One question alone, in one step."""
-        (answer,) = self.run(self.prepare([Asked(prompt, sampling)]))
-        yield answer.step()
-
-    # The batcher's model
 
     def cost(self, item: Asked[RagPrompt]) -> int:
         return item.prompt.num_padded_tokens
 
-    def prepare(self, items: Sequence[Asked[RagPrompt]]) -> Batch:
-        return Batch(items)
+    def _row_lengths(self, prompt: RagPrompt) -> Sequence[int]:
+        return list(map(len, prompt.rows))
+
+    def _shape(self, question: Asked[RagPrompt]) -> Shape:
+        return Shape(len(question.prompt.rows), question.sampling.within(self.max_output_tokens).max_output_tokens)
 
     @torch.inference_mode()
-    def run(self, batch: Batch) -> list[Answer]:
-        answers: dict[int, Answer] = {}
-        places = sorted(range(len(batch.questions)), key=lambda place: self._shape(batch.questions[place]))
-        for (_, max_tokens), group in itertools.groupby(places, key=lambda place: self._shape(batch.questions[place])):
-            alike = list(group)
-            found = self._answers([batch.questions[place] for place in alike], max_tokens)
-            for place, (token_ids, weights) in zip(alike, found, strict=True):
-                answers[place] = self._answer(batch.questions[place].prompt, token_ids, weights, max_tokens)
-        return [answers[place] for place in range(len(batch.questions))]
-
-    def _shape(self, question: Asked[RagPrompt]) -> tuple[int, int]:
-        """What must be equal for questions to be computed at once: passages, and tokens at most."""
-        return len(question.prompt.rows), min(question.sampling.max_output_tokens, self.max_output_tokens)
+    def _write(self, questions: Sequence[Asked[RagPrompt]], shape: Shape) -> Sequence[Answer]:
+        found = self._answers(questions, shape.max_tokens)
+        return [
+            self._answer(question.prompt, token_ids, weights, shape.max_tokens)
+            for question, (token_ids, weights) in zip(questions, found, strict=True)
+        ]
 
     def _asked(self, question: str) -> str:
         """The question as its encoder's tokenizer writes it back: so RAG models read it (`RagRetriever.__call__`)."""
@@ -130,12 +105,9 @@ class Rag(ABC):
 
     def _inputs(self, questions: Sequence[Asked[RagPrompt]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Token ids and mask, (Q x D, S), int64, and scores, (Q, D), on the device."""
-        rows = [torch.tensor(row) for one in questions for row in one.prompt.rows]
-        token_ids = pad_sequence(rows, batch_first=True, padding_value=self._pad)
-        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        rows = [row for one in questions for row in one.prompt.rows]
         scores = torch.tensor([one.prompt.scores for one in questions], dtype=self._model.dtype)
-        device = self._model.device
-        return token_ids.to(device), mask.to(device), scores.to(device)
+        return *pad(rows, self._model.device, self._pad), scores.to(self._model.device)
 
     def _search(self, config: Any, max_tokens: int) -> dict[str, Any]:
         """Options of `generate`. All others are the checkpoint's."""
@@ -154,9 +126,22 @@ class Rag(ABC):
             ids.pop()
         return tuple(ids)
 
-    def _padded(self, answers: Sequence[Sequence[int]]) -> torch.Tensor:
-        rows = [torch.tensor(one) for one in answers]
-        return pad_sequence(rows, batch_first=True, padding_value=self._pad).to(self._model.device)
+    def _scored(
+        self, passages: marginal.Read, answers: Sequence[Sequence[tuple[int, ...]]], num_passages: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Each question's answers as rows of one table, (C, T), and the log-likelihoods of their tokens given each of
+        its passages, (C, D, T - 1)."""
+        questions = [question for question, some in enumerate(answers) for _ in some]
+        pairs = [
+            (question * num_passages + passage, answer)
+            for answer, question in enumerate(questions)
+            for passage in range(num_passages)
+        ]
+        table, _ = pad([one for some in answers for one in some], self._model.device, self._pad)
+        token_scores = marginal.token_log_likelihoods(
+            self._generator, passages, table, pairs, self._pad, self._max_states
+        )
+        return table, token_scores.view(len(table), num_passages, -1)
 
     def _answer(self, prompt: RagPrompt, token_ids: torch.Tensor, weights: torch.Tensor, max_tokens: int) -> Answer:
         ids = token_ids.tolist()[1:]
@@ -196,25 +181,13 @@ class RagSequence(Rag):
         self, passages: marginal.Read, answers: Sequence[Sequence[tuple[int, ...]]], scores: torch.Tensor
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Of each question's answers the likeliest, and its passages' posterior."""
-        num_passages = scores.shape[1]
-        first = [0, *itertools.accumulate(map(len, answers))]
-        pairs = [
-            (question * num_passages + passage, first[question] + answer)
-            for question, some in enumerate(answers)
-            for answer in range(len(some))
-            for passage in range(num_passages)
-        ]
-        table = self._padded([one for some in answers for one in some])
-        token_scores = marginal.token_log_likelihoods(
-            self._generator, passages, table, pairs, self._pad, self._max_states
-        ).view(len(table), num_passages, -1)
+        table, token_scores = self._scored(passages, answers, scores.shape[1])
+        sizes = list(map(len, answers))
         bos = self._config.bos_token_id or getattr(self._config.generator, "bos_token_id", None)  # T5 has none
         best = []
-        for question, some in enumerate(answers):
-            own = slice(first[question], first[question + 1])
-            ranked, posterior = marginal.sequence_scores(
-                token_scores[own], scores[question], table[own], self._pad, bos
-            )
+        parts = zip(answers, torch.split(token_scores, sizes), scores, torch.split(table, sizes), strict=True)
+        for some, own_token_scores, own_scores, rows in parts:
+            ranked, posterior = marginal.sequence_scores(own_token_scores, own_scores, rows, self._pad, bos)
             chosen = int(ranked.argmax())
             best.append((torch.tensor(some[chosen]), posterior[chosen]))
         return best
@@ -229,23 +202,16 @@ class RagToken(Rag):
         self, questions: Sequence[Asked[RagPrompt]], max_tokens: int
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         token_ids, mask, scores = self._inputs(questions)
-        num_passages = scores.shape[1]
         found = self._model.generate(
             context_input_ids=token_ids,
             context_attention_mask=mask,
             doc_scores=scores,
-            n_docs=num_passages,
+            n_docs=scores.shape[1],
             **self._search(self._model.generation_config, max_tokens),
         )
         answers = [self._trimmed(ids) for ids in found.tolist()]
-        table = self._padded(answers)
-        pairs = [
-            (question * num_passages + n, question) for question in range(len(answers)) for n in range(num_passages)
-        ]
         passages = marginal.read(self._generator, token_ids, mask)
-        token_scores = marginal.token_log_likelihoods(
-            self._generator, passages, table, pairs, self._pad, self._max_states
-        ).view(len(answers), num_passages, -1)
+        table, token_scores = self._scored(passages, [[one] for one in answers], scores.shape[1])
         is_text = ~torch.isin(table[:, 1:], torch.tensor(self._tokenizer.all_special_ids, device=table.device))
         return [
             (torch.tensor(ids), marginal.token_posterior(token_scores[n], scores[n], is_text[n]))
@@ -253,12 +219,12 @@ class RagToken(Rag):
         ]
 
 
-def _form(config: Any, num_positions: float) -> RowForm:
+def _form(config: Any, max_row_tokens: int) -> RowForm:
     prefix = getattr(config.generator, "prefix", None)  # the one that transformers' retriever is told
     return RowForm(
         title_sep=config.title_sep,
         doc_sep=config.doc_sep,
         prefix=config.prefix or "" if prefix is None else prefix,
-        max_row_tokens=int(min(config.max_combined_length, num_positions)),
+        max_row_tokens=max_row_tokens,
         max_passages=config.n_docs,
     )

@@ -45,19 +45,20 @@ def num_rows(sizes: Sequence[Size]) -> int:
 
 
 def reserved(rows: Sequence[Size]) -> int:
-    """Tokens of cache that these may come to take, each padded to the longest prompt and the longest answer."""
-    if not rows:
-        return 0
-    longest_prompt = max(row.num_prompt_tokens for row in rows)
-    return num_rows(rows) * (longest_prompt + max(row.max_output_tokens for row in rows))
+    """Tokens of cache that these may come to take."""
+    return _padded(rows, [row.max_output_tokens for row in rows])
 
 
 def used(rows: Sequence[Size]) -> int:
     """Tokens of cache that these take now."""
+    return _padded(rows, [row.num_written_tokens for row in rows])
+
+
+def _padded(rows: Sequence[Size], num_output_tokens: Sequence[int]) -> int:
+    """Tokens of cache for prompts and answers, each padded to the longest."""
     if not rows:
         return 0
-    longest_prompt = max(row.num_prompt_tokens for row in rows)
-    return num_rows(rows) * (longest_prompt + max(row.num_written_tokens for row in rows))
+    return num_rows(rows) * (max(row.num_prompt_tokens for row in rows) + max(num_output_tokens))
 
 
 @dataclass(frozen=True)

@@ -72,10 +72,7 @@ def unforced_ends(config: GenerationConfig) -> frozenset[int]:
 def least_lengths(model: PreTrainedModel, prompt_ids: Sequence[int], max_tokens: int) -> dict[str, int]:
     """Those of the checkpoint, which may be more than the request wants at most. Without an encoder `min_length`
     counts the prompt."""
-    num_read = 0 if model.config.is_encoder_decoder else len(prompt_ids)
-    longest = {"min_length": num_read + max_tokens, "min_new_tokens": max_tokens}
-    lengths = {name: getattr(model.generation_config, name) for name in longest}
-    return {name: min(length, longest[name]) for name, length in lengths.items() if length}
+    return _least_lengths(model.generation_config, max_tokens, num_in_decoder(model, prompt_ids))
 
 
 def options(model: PreTrainedModel, prompt_ids: Sequence[int], sampling: Sampling) -> dict[str, Any]:
@@ -86,15 +83,20 @@ def options(model: PreTrainedModel, prompt_ids: Sequence[int], sampling: Samplin
         "no_repeat_ngram_size": sampling.no_repeat_ngram_size,
     }
     told = {name: value for name, value in asked.items() if value is not None}
-    return told | _least_lengths(model, prompt_ids, sampling) | _chance(sampling)
+    return told | _asked_lengths(model, prompt_ids, sampling) | _chance(sampling)
 
 
-def least_new_tokens(model: PreTrainedModel, prompt_ids: Sequence[int], sampling: Sampling) -> int:
-    """How many tokens must be written before the answer may end."""
+def num_in_decoder(model: PreTrainedModel, prompt_ids: Sequence[int]) -> int:
+    """Tokens of the prompt that the decoder reads: none where there is an encoder."""
+    return 0 if model.config.is_encoder_decoder else len(prompt_ids)
+
+
+def least_new_tokens(settings: GenerationConfig, sampling: Sampling, num_prompt_tokens: int = 0) -> int:
+    """How many tokens must be written before the answer may end. The prompt's are those `num_in_decoder`."""
     if sampling.min_output_tokens is not None:
         return sampling.min_output_tokens
-    lengths = least_lengths(model, prompt_ids, sampling.max_output_tokens)
-    return max(lengths.get("min_length", 0) - _num_read(model, prompt_ids), lengths.get("min_new_tokens", 0))
+    lengths = _least_lengths(settings, sampling.max_output_tokens, num_prompt_tokens)
+    return max(lengths.get("min_length", 0) - _num_read(num_prompt_tokens), lengths.get("min_new_tokens", 0))
 
 
 def rules(model: PreTrainedModel, prompt_ids: Sequence[int], sampling: Sampling) -> Rules:
@@ -130,17 +132,25 @@ def _rules(
     return Rules(input_ids, Choice(logits_processor, sampling, model.device), ends(generation_config))
 
 
-def _least_lengths(model: PreTrainedModel, prompt_ids: Sequence[int], sampling: Sampling) -> dict[str, Any]:
+def _asked_lengths(model: PreTrainedModel, prompt_ids: Sequence[int], sampling: Sampling) -> dict[str, Any]:
     if sampling.min_output_tokens is None:
         return least_lengths(model, prompt_ids, sampling.max_output_tokens)
     # As a length, which counts what the decoder reads first: told in new tokens beside a checkpoint's length,
     # `generate` warns each time.
-    return {"min_length": _num_read(model, prompt_ids) + sampling.min_output_tokens, "min_new_tokens": None}
+    num_read = _num_read(num_in_decoder(model, prompt_ids))
+    return {"min_length": num_read + sampling.min_output_tokens, "min_new_tokens": None}
 
 
-def _num_read(model: PreTrainedModel, prompt_ids: Sequence[int]) -> int:
-    """What the decoder reads before it writes, tokens: `min_length` counts them too."""
-    return 1 if model.config.is_encoder_decoder else len(prompt_ids)
+def _least_lengths(settings: GenerationConfig, max_tokens: int, num_prompt_tokens: int) -> dict[str, int]:
+    longest = {"min_length": num_prompt_tokens + max_tokens, "min_new_tokens": max_tokens}
+    lengths = {name: getattr(settings, name) for name in longest}
+    return {name: min(length, longest[name]) for name, length in lengths.items() if length}
+
+
+def _num_read(num_prompt_tokens: int) -> int:
+    """What the decoder reads before it writes, tokens: `min_length` counts them too. Behind an encoder that is the
+    start token alone."""
+    return num_prompt_tokens or 1
 
 
 def _chance(sampling: Sampling) -> dict[str, Any]:

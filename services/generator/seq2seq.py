@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCache
 
-from services.generator import frame
+from services.generator import bounds, frame
 from services.generator.alone import Alone
 from services.generator.decoder import AnyDecoder
 from services.generator.encoder_decoder import EncoderDecoder
@@ -43,8 +43,8 @@ class Seq2Seq(LanguageModel):
     def _framed(self, template: PromptTemplate) -> Frame:
         return frame.plain(self._vocabulary, template)
 
-    def _bounds(self, num_positions: float, max_prompt_tokens: int, max_output_tokens: int) -> tuple[float, float]:
-        return min(max_prompt_tokens, num_positions), min(max_output_tokens, num_positions - 1)
+    def _bounds(self, num_positions: float, max_prompt_tokens: int, max_output_tokens: int) -> tuple[int, int]:
+        return bounds.of_two_texts(num_positions, max_prompt_tokens, max_output_tokens)
 
     def _decoder(self) -> AnyDecoder:
         positions = positions_of(self._model)

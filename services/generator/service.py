@@ -29,7 +29,7 @@ from chassis.validation import (
     require_question,
     require_unique,
 )
-from services.generator import cache_budget
+from services.generator import cache_budget, warm_up
 from services.generator.alone import Alone
 from services.generator.causal import Causal
 from services.generator.config import GeneratorConfig
@@ -43,7 +43,6 @@ from services.generator.engine import (
     Passage,
     Prompt,
     QuestionTooLong,
-    Sampling,
     Step,
 )
 from services.generator.extractive import Extractive
@@ -73,8 +72,6 @@ KINDS = {
     "generated": generator_pb2.ANSWER_KIND_GENERATED,
 }
 REASONS = {"stop": generator_pb2.FINISH_REASON_STOP, "length": generator_pb2.FINISH_REASON_LENGTH}
-
-WARM_UP = ("Which one is ready?", [Passage("1", "This one is ready.")])
 
 
 class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
@@ -155,29 +152,23 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
             options = {"compute_type": config.compute_type, "template": template}
         elif config.engine != "extractive":
             options = {"dtype": precision.resolve(config.dtype, device), "template": template}
-        engine = load(path, device, config.max_prompt_tokens, config.max_output_tokens, **options)
-        for _ in engine.generate(_warm_up(engine), Sampling(max_output_tokens=2)):
-            pass
-        return engine
+        return load(path, device, config.max_prompt_tokens, config.max_output_tokens, **options)
 
     async def _new_loop(self, engine: Engine[Any]) -> DecodingLoop | WholeAnswers:
         queue, on_device = self._runtime.queue(), self._runtime.on_device
+        flight, room = await on_device(self._flight_blocking, engine)
         if isinstance(engine, AnswersWhole):
             return WholeAnswers(engine, queue, on_device, self._prompts, self._config.max_batch_tokens)
-        flight, room = await on_device(self._flight_blocking, engine)
         return DecodingLoop(flight, queue, on_device, room, self._cache_metrics)
 
     def _flight_blocking(self, engine: Engine[Any]) -> tuple[Flight[Any], Room]:
-        """How answers are written: together where the engine can, else one at a time."""
+        """How answers are written, after a first one: together where the engine can, else one at a time."""
         flight = engine.flight() if isinstance(engine, Flies) else None
+        prompt = warm_up.smallest_prompt(engine)
+        warm_up.write(flight or Alone(engine), prompt)
         if flight is None:
             return Alone(engine), ONE
-        prompt, sampling = _warm_up(engine), Sampling(max_output_tokens=2)
-        for joining in ({0: (prompt, sampling)}, {}):
-            for outcome in flight.step(joining, []).values():
-                if isinstance(outcome, Exception):
-                    raise outcome
-        max_cache_tokens = self._max_cache_tokens(engine, flight.token_bytes(prompt, sampling))
+        max_cache_tokens = self._max_cache_tokens(engine, flight.token_bytes(prompt, warm_up.SAMPLING))
         return flight, Room(self._config.max_rows, max_cache_tokens, self._config.max_prefill_tokens)
 
     def _max_cache_tokens(self, engine: Engine[Any], token_bytes: int) -> int:
@@ -250,17 +241,6 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
                 **self._answers.written(first_text_s, ended.seconds_per_token),
             ),
         )
-
-
-def _warm_up(engine: Engine[Any]) -> Any:
-    """The smallest prompt that makes sense. Raises ConfigError: not even that fits."""
-    try:
-        return engine.fit(*WARM_UP)
-    except QuestionTooLong as error:
-        raise ConfigError(
-            f"what the model is told beside question and passages does not fit {engine.max_prompt_tokens:,} tokens:"
-            f" a question {error}; raise GENERATOR_MAX_PROMPT_TOKENS, or choose another GENERATOR_PROMPT_TEMPLATE"
-        ) from None
 
 
 def is_rag(config: GeneratorConfig) -> bool:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from chassis import pretrained
-from services.generator import citations, frame
+from services.generator import bounds, citations, frame
 from services.generator import prompt as prompts
+from services.generator.batch_engine import BatchEngine
 from services.generator.conversion import convert
-from services.generator.engine import Answer, AnswerKind, Asked, Passage, Sampling, Step
+from services.generator.engine import Answer, Asked, Passage
 from services.generator.prompt import TokenPrompt
 from services.generator.prompt_template import DEFAULTS, PromptTemplate, find
-from services.generator.rules import ends, of_beams, unforced_ends
+from services.generator.rules import ends, least_new_tokens, of_beams, unforced_ends
 from services.generator.vocabulary import Vocabulary
 from services.generator.writer import Writer
 
@@ -24,21 +24,6 @@ NO_LIMIT = 0
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Prompts that are read together."""
-
-    questions: Sequence[Asked[TokenPrompt]]
-
-    @property
-    def num_tokens(self) -> int:
-        return sum(one.prompt.num_tokens for one in self.questions)
-
-    @property
-    def num_padded_tokens(self) -> int:
-        return len(self.questions) * max(one.prompt.num_tokens for one in self.questions)
-
-
-@dataclass(frozen=True, order=True)
 class Shape:
     """What must be equal for answers to be written at once."""
 
@@ -47,11 +32,8 @@ class Shape:
     num_beams: int
 
 
-class Translator:
-    """An engine, and a model in the batcher's sense. Answers are greedy, or CTranslate2's own beam search."""
-
-    kind: AnswerKind = "generated"
-    pads = True
+class Translator(BatchEngine[TokenPrompt, Shape]):
+    """Answers are greedy, or CTranslate2's own beam search."""
 
     def __init__(
         self,
@@ -69,54 +51,26 @@ class Translator:
         self._vocabulary = Vocabulary(self._tokenizer)
         self._template = template or find(DEFAULTS["ctranslate2"])
         self._frame = frame.plain(self._vocabulary, self._template)
-        num_positions = self._model.num_positions
-        self.max_prompt_tokens = min(max_prompt_tokens, num_positions or max_prompt_tokens)
-        self.max_output_tokens = min(max_output_tokens, (num_positions or max_output_tokens + 1) - 1)
-
-    # The engine
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return [len(ids) for ids in self._vocabulary.encode(texts)]
+        self.max_prompt_tokens, self.max_output_tokens = bounds.of_two_texts(
+            self._model.num_positions, max_prompt_tokens, max_output_tokens
+        )
 
     def fit(self, question: str, passages: Sequence[Passage]) -> TokenPrompt:
         return prompts.fit(question, passages, self._template, self._frame, self.max_prompt_tokens)
 
-    def generate(self, prompt: TokenPrompt, sampling: Sampling) -> Generator[Step, None, None]:
-        """One question alone, in one step."""
-        (answer,) = self.run(self.prepare([Asked(prompt, sampling)]))
-        yield answer.step()
-
-    # The batcher's model
-
     def cost(self, item: Asked[TokenPrompt]) -> int:
         return item.prompt.num_padded_tokens * item.sampling.num_beams
 
-    def prepare(self, items: Sequence[Asked[TokenPrompt]]) -> Batch:
-        return Batch(items)
+    def _row_lengths(self, prompt: TokenPrompt) -> Sequence[int]:
+        return [prompt.num_tokens]
 
-    def run(self, batch: Batch) -> list[Answer]:
-        answers: dict[int, Answer] = {}
-        shapes = [self._shape(one.sampling) for one in batch.questions]
-        places = sorted(range(len(shapes)), key=shapes.__getitem__)
-        for shape, group in itertools.groupby(places, key=shapes.__getitem__):
-            alike = list(group)
-            written = self._written([batch.questions[place].prompt for place in alike], shape)
-            for place, token_ids in zip(alike, written, strict=True):
-                answers[place] = self._answer(batch.questions[place], token_ids, shape)
-        return [answers[place] for place in range(len(shapes))]
+    def _shape(self, question: Asked[TokenPrompt]) -> Shape:
+        sampling = question.sampling.within(self.max_output_tokens)
+        return Shape(sampling.max_output_tokens, least_new_tokens(self._model.settings, sampling), sampling.num_beams)
 
-    def _shape(self, sampling: Sampling) -> Shape:
-        max_tokens = min(sampling.max_output_tokens, self.max_output_tokens)
-        return Shape(max_tokens, self._least(sampling, max_tokens), sampling.num_beams)
-
-    def _least(self, sampling: Sampling, max_tokens: int) -> int:
-        """How many tokens must be written before the answer may end."""
-        if sampling.min_output_tokens is not None:
-            return min(sampling.min_output_tokens, max_tokens)
-        settings = self._model.settings
-        # The length counts what the decoder reads first.
-        length = min(settings.min_length or 0, max_tokens) - 1
-        return max(length, min(settings.min_new_tokens or 0, max_tokens), 0)
+    def _write(self, questions: Sequence[Asked[TokenPrompt]], shape: Shape) -> Sequence[Answer]:
+        written = self._written([question.prompt for question in questions], shape)
+        return [self._answer(*one, shape) for one in zip(questions, written, strict=True)]
 
     def _written(self, asked: Sequence[TokenPrompt], shape: Shape) -> list[list[int]]:
         """The ids of each answer, the token that ends it included."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from chassis.errors import InvalidRequest
+from chassis.messages import value_by_name
 from chassis.sampling import DEFAULT_OUTPUT_TOKENS, require_sampling
 from services.generator import engine
 from trivium.v1 import generator_pb2
@@ -28,7 +27,7 @@ def read_sampling(asked: generator_pb2.Sampling, engine_name: str, max_output_to
 
     Raises InvalidRequest where the contract's limits or the engine's are broken, or for what it cannot do.
     """
-    given: dict[str, Any] = {field.name: value for field, value in asked.ListFields()}
+    given = value_by_name(asked)
     require_sampling(given, max_output_tokens)
     for name in given:
         if engine_name in OBEYED and name not in OBEYED[engine_name]:

@@ -38,9 +38,8 @@ def test_a_file_is_named_as_its_template(path: Path) -> None:
 def test_an_engine_that_writes_from_a_prompt_has_a_template_of_its_own() -> None:
     assert set(prompt_template.DEFAULTS.values()) <= set(prompt_template.built_in())
     for engine, name in prompt_template.DEFAULTS.items():
-        template = prompt_template.choose(None, engine)
-        assert template
-        assert template.versioned_name == name
+        assert prompt_template.find(name).versioned_name == name
+        assert prompt_template.choose(None, engine) is None
 
 
 def test_a_template_of_the_users_own_is_found_by_its_path(tmp_path: Path) -> None:
