@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,13 +39,19 @@ class Batch:
         return len(self.questions) * max(one.prompt.num_tokens for one in self.questions)
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Shape:
-    """What must be equal for answers to be written at once."""
+    """How an answer is written."""
 
     max_tokens: int
     min_tokens: int
     num_beams: int
+
+    @property
+    def likeness(self) -> tuple[int, int, int]:
+        """What must be equal for answers to be written at once. Each may have its own greatest length, unless it is
+        searched: a search ranks by it, and cannot be stopped."""
+        return self.min_tokens, self.num_beams, self.max_tokens if self.num_beams > 1 else 0
 
 
 class Translator:
@@ -97,12 +104,14 @@ class Translator:
     def run(self, batch: Batch) -> list[Answer]:
         answers: dict[int, Answer] = {}
         shapes = [self._shape(one.sampling) for one in batch.questions]
-        places = sorted(range(len(shapes)), key=shapes.__getitem__)
-        for shape, group in itertools.groupby(places, key=shapes.__getitem__):
+        likenesses = [shape.likeness for shape in shapes]
+        places = sorted(range(len(shapes)), key=likenesses.__getitem__)
+        for _, group in itertools.groupby(places, key=likenesses.__getitem__):
             alike = list(group)
-            written = self._written([batch.questions[place].prompt for place in alike], shape)
+            asked = [batch.questions[place].prompt for place in alike]
+            written = self._written(asked, [shapes[place] for place in alike])
             for place, token_ids in zip(alike, written, strict=True):
-                answers[place] = self._answer(batch.questions[place], token_ids, shape)
+                answers[place] = self._answer(batch.questions[place], token_ids, shapes[place])
         return [answers[place] for place in range(len(shapes))]
 
     def _shape(self, sampling: Sampling) -> Shape:
@@ -118,34 +127,41 @@ class Translator:
         length = min(settings.min_length or 0, max_tokens) - 1
         return max(length, min(settings.min_new_tokens or 0, max_tokens), 0)
 
-    def _written(self, asked: Sequence[TokenPrompt], shape: Shape) -> list[list[int]]:
-        """The ids of each answer, the token that ends it included."""
+    def _written(self, asked: Sequence[TokenPrompt], shapes: Sequence[Shape]) -> list[list[int]]:
+        """The ids of each answer, the token that ends it included. The shapes are alike."""
         settings = self._model.settings
         forced_end = settings.forced_eos_token_id
-        num_free = shape.max_tokens if forced_end is None else shape.max_tokens - 1
-        answers = self._translated(asked, shape, num_free) if num_free else [[] for _ in asked]
+        num_free = [shape.max_tokens - (forced_end is not None) for shape in shapes]
+        answers = self._translated(asked, shapes[0], num_free) if any(num_free) else [[] for _ in asked]
         if forced_end is None:
             return answers
         last = int(np.min(forced_end))
         return [ids if ids and ids[-1] in ends(settings) else [*ids, last] for ids in answers]
 
-    def _translated(self, asked: Sequence[TokenPrompt], shape: Shape, max_tokens: int) -> list[list[int]]:
+    def _translated(self, asked: Sequence[TokenPrompt], shape: Shape, max_tokens: Sequence[int]) -> list[list[int]]:
+        """`max_tokens` are those of each, not all 0."""
         settings, words = self._model.settings, self._model.words
         first = settings.forced_bos_token_id
+        longest = max(max_tokens)
         results = self._model.translator.translate_batch(
             [[words[number] for number in prompt.token_ids] for prompt in asked],
             None if first is None else [[words[first]]] * len(asked),
             beam_size=shape.num_beams,
-            max_decoding_length=max_tokens,
-            min_decoding_length=min(shape.min_tokens, max_tokens),
+            max_decoding_length=longest,
+            min_decoding_length=min(shape.min_tokens, longest),
             max_input_length=NO_LIMIT,
             end_token=sorted(ends(settings)),
             return_end_token=True,
             no_repeat_ngram_size=settings.no_repeat_ngram_size or 0,
             suppress_sequences=self._suppressed(),
             length_penalty=of_beams(settings).get("length_penalty", 1.0),
+            callback=_stops_at(max_tokens),
         )
-        return [[self._number(word) for word in result.hypotheses[0]] for result in results]
+        # Who may have none has one: it is stopped after a token.
+        return [
+            [self._number(word) for word in result.hypotheses[0][:most]]
+            for result, most in zip(results, max_tokens, strict=True)
+        ]
 
     def _number(self, word: str) -> int:
         """The converter names what a model has beyond its tokenizer's tokens. Such a token has no text."""
@@ -168,3 +184,10 @@ class Translator:
         step = writer.write_all(token_ids)
         assert step.finish
         return Answer(step.text, step.num_tokens, step.finish, stop=step.stop, citations=step.citations)
+
+
+def _stops_at(max_tokens: Sequence[int]) -> Callable[[Any], bool] | None:
+    """Whether an answer that has had this step is as long as it may be. None: all end alike."""
+    if len(set(max_tokens)) == 1:
+        return None
+    return lambda step: step.step + 1 >= max_tokens[step.batch_id]
