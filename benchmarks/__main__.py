@@ -15,6 +15,7 @@ from benchmarks import (
     knowledge_base,
     latency,
     rag,
+    served_generator,
     sparse_search,
     step_overhead,
     throughput,
@@ -41,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[Scale, Floors, str, Path], Figure]] = {
     "growth": knowledge_base.growth,
     "generation": generation.saturation,
     "generation-goodput": goodput.goodput,
+    "generation-served": served_generator.served,
     "step-overhead": step_overhead.overhead,
 }
 

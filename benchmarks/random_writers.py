@@ -124,12 +124,14 @@ def _bart(shape: Shape) -> Any:
 
 
 def _tokenizer(vocabulary: int) -> Any:
-    from tokenizers import Tokenizer, models
+    from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     control = ["<pad>", "<s>", "</s>", "<unk>"]
     names = [*control, *(f"w{number}" for number in range(FIRST_WORD, vocabulary))]
     by_word = models.WordLevel({name: number for number, name in enumerate(names)}, unk_token="<unk>")
+    tokenizer = Tokenizer(by_word)
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(by_word), pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )

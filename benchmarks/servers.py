@@ -24,7 +24,7 @@ THREADS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 @contextmanager
 def serving(folder: Path, dtype: str, *names: str, settings: Mapping[str, str] | None = None) -> Iterator[Processes]:
     """These processes, and no others, as they are by default but for the dtype. `settings` go to all of them."""
-    models = [name for name in names if name in ("retriever", "indexer", "reranker")]
+    models = [name for name in names if name in ("retriever", "indexer", "reranker", "generator")]
     system = System(
         collections_path=folder / "collections",
         replicas={name: int(name in names) for name in ALL},

@@ -8,7 +8,6 @@ from chassis.runtime import Runtime
 from chassis.server import Service, run
 from services.generator.config import GeneratorConfig
 
-
 NUM_KEPT_SHAPES = "64"
 """For which oneDNN keeps compiled code. A generator meets new shapes at nearly every step and comes back to few: the
 1,024 that oneDNN would keep take hundreds of megabytes and make it no faster (docs/operations.md)."""

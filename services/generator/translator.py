@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,9 +28,10 @@ NO_LIMIT = 0
 class Shape:
     """What must be equal for answers to be written at once."""
 
-    max_tokens: int
     min_tokens: int
     num_beams: int
+    max_tokens: int | None
+    """None: each may have its own. A search ranks by its greatest length, and cannot be stopped."""
 
 
 class Translator(BatchEngine[TokenPrompt, Shape]):
@@ -66,40 +68,52 @@ class Translator(BatchEngine[TokenPrompt, Shape]):
 
     def _shape(self, question: Asked[TokenPrompt]) -> Shape:
         sampling = question.sampling.within(self.max_output_tokens)
-        return Shape(sampling.max_output_tokens, least_new_tokens(self._model.settings, sampling), sampling.num_beams)
+        min_tokens = least_new_tokens(self._model.settings, sampling)
+        return Shape(min_tokens, sampling.num_beams, sampling.max_output_tokens if sampling.num_beams > 1 else None)
 
     def _write(self, questions: Sequence[Asked[TokenPrompt]], shape: Shape) -> Sequence[Answer]:
-        written = self._written([question.prompt for question in questions], shape)
-        return [self._answer(*one, shape) for one in zip(questions, written, strict=True)]
+        max_tokens = [min(one.sampling.max_output_tokens, self.max_output_tokens) for one in questions]
+        written = self._written([one.prompt for one in questions], shape, max_tokens)
+        return [
+            self._answer(question, token_ids, most, shape.min_tokens)
+            for question, token_ids, most in zip(questions, written, max_tokens, strict=True)
+        ]
 
-    def _written(self, asked: Sequence[TokenPrompt], shape: Shape) -> list[list[int]]:
+    def _written(self, asked: Sequence[TokenPrompt], shape: Shape, max_tokens: Sequence[int]) -> list[list[int]]:
         """The ids of each answer, the token that ends it included."""
         settings = self._model.settings
         forced_end = settings.forced_eos_token_id
-        num_free = shape.max_tokens if forced_end is None else shape.max_tokens - 1
-        answers = self._translated(asked, shape, num_free) if num_free else [[] for _ in asked]
+        num_free = [most - (forced_end is not None) for most in max_tokens]
+        answers = self._translated(asked, shape, num_free) if any(num_free) else [[] for _ in asked]
         if forced_end is None:
             return answers
         last = int(np.min(forced_end))
         return [ids if ids and ids[-1] in ends(settings) else [*ids, last] for ids in answers]
 
-    def _translated(self, asked: Sequence[TokenPrompt], shape: Shape, max_tokens: int) -> list[list[int]]:
+    def _translated(self, asked: Sequence[TokenPrompt], shape: Shape, max_tokens: Sequence[int]) -> list[list[int]]:
+        """`max_tokens` are those of each, not all 0."""
         settings, words = self._model.settings, self._model.words
         first = settings.forced_bos_token_id
+        longest = max(max_tokens)
         results = self._model.translator.translate_batch(
             [[words[number] for number in prompt.token_ids] for prompt in asked],
             None if first is None else [[words[first]]] * len(asked),
             beam_size=shape.num_beams,
-            max_decoding_length=max_tokens,
-            min_decoding_length=min(shape.min_tokens, max_tokens),
+            max_decoding_length=longest,
+            min_decoding_length=min(shape.min_tokens, longest),
             max_input_length=NO_LIMIT,
             end_token=sorted(ends(settings)),
             return_end_token=True,
             no_repeat_ngram_size=settings.no_repeat_ngram_size or 0,
             suppress_sequences=self._suppressed(),
             length_penalty=of_beams(settings).get("length_penalty", 1.0),
+            callback=_stops_at(max_tokens),
         )
-        return [[self._number(word) for word in result.hypotheses[0]] for result in results]
+        # Who may have none has one: it is stopped after a token.
+        return [
+            [self._number(word) for word in result.hypotheses[0][:most]]
+            for result, most in zip(results, max_tokens, strict=True)
+        ]
 
     def _number(self, word: str) -> int:
         """The converter names what a model has beyond its tokenizer's tokens. Such a token has no text."""
@@ -110,15 +124,24 @@ class Translator(BatchEngine[TokenPrompt, Shape]):
         words = self._model.words
         return [[words[number]] for number in self._model.settings.suppress_tokens or () if number < len(words)] or None
 
-    def _answer(self, question: Asked[TokenPrompt], token_ids: Sequence[int], shape: Shape) -> Answer:
+    def _answer(
+        self, question: Asked[TokenPrompt], token_ids: Sequence[int], max_tokens: int, min_tokens: int
+    ) -> Answer:
         writer = Writer(
             self._tokenizer,
-            shape.max_tokens,
+            max_tokens,
             unforced_ends(self._model.settings),
             stop=question.sampling.stop,
-            min_tokens=shape.min_tokens,
+            min_tokens=min_tokens,
             citations=citations.of(question.prompt),
         )
         step = writer.write_all(token_ids)
         assert step.finish
         return Answer(step.text, step.num_tokens, step.finish, stop=step.stop, citations=step.citations)
+
+
+def _stops_at(max_tokens: Sequence[int]) -> Callable[[Any], bool] | None:
+    """Whether an answer that has had this step is as long as it may be. None: all end alike."""
+    if len(set(max_tokens)) == 1:
+        return None
+    return lambda step: step.step + 1 >= max_tokens[step.batch_id]

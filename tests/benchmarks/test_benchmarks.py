@@ -11,6 +11,7 @@ import pytest
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.figures import Figure, Spread, spread
 from benchmarks.rig import this_rig
+from benchmarks.served_generator import ENGINES, usable
 from benchmarks.workload import MAX_TOKENS, MIN_TOKENS, questions, texts
 from cli.system import TREE, clean_environment
 
@@ -50,6 +51,13 @@ def test_a_figure_says_whether_its_target_is_met(ratio: float, is_floor: bool, i
 
 def test_repetitions_are_shown_by_their_median_and_their_ends() -> None:
     assert spread([3.0, 1.0, 2.0]) == Spread(median=2.0, min=1.0, max=3.0)
+
+
+def test_engines_that_this_machine_lacks_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert usable(["float32", "bfloat16"]) == list(ENGINES)
+    assert usable(["float32"]) == ["seq2seq float32", "ctranslate2 float32", "ctranslate2 int8"]
+    monkeypatch.setitem(sys.modules, "ctranslate2", None)
+    assert usable(["float32"]) == ["seq2seq float32"]
 
 
 def test_the_workload_is_the_same_each_time_and_of_the_lengths_that_it_says() -> None:

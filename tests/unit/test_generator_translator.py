@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 import sys
 import tempfile
@@ -129,9 +130,12 @@ def test_states_that_are_not_scaled_are_not(configuration: Any, family: Any, tmp
     require_equal(tmp_path, Sampling(MAX_TOKENS, num_beams=4), num_beams=4)
 
 
+@pytest.mark.parametrize("name", ["as it is", "an end forced", "a beginning forced"])
 @pytest.mark.parametrize("family", seeded.SAVE)
-def test_each_question_of_a_batch_has_its_own_lengths_and_ends_as_seq2seq_says(family: str, tmp_path: Path) -> None:
-    seeded.SAVE[family](tmp_path)
+def test_each_question_of_a_batch_has_its_own_lengths_and_ends_as_seq2seq_says(
+    family: str, name: str, tmp_path: Path
+) -> None:
+    seeded.SAVE[family](tmp_path, **SETTINGS[name])
     engine, exact = load(tmp_path), Seq2Seq(tmp_path, "cpu", 2_048, 400)
     samplings = [
         Sampling(1),
@@ -149,6 +153,34 @@ def test_each_question_of_a_batch_has_its_own_lengths_and_ends_as_seq2seq_says(f
         num_equal += (answer.text, answer.num_tokens, answer.finish) == wanted and answer.stop == steps[-1].stop
         assert answer.num_tokens <= question.sampling.max_output_tokens
     assert num_equal >= LEAST_EQUAL * len(questions)
+
+
+class Watched:
+    """CTranslate2's own translator, and how many prompts it was given at a time."""
+
+    def __init__(self, translator: Any) -> None:
+        self._translator = translator
+        self.sizes: list[int] = []
+
+    def translate_batch(self, prompts: list[list[str]], *arguments: Any, **options: Any) -> Any:
+        self.sizes.append(len(prompts))
+        return self._translator.translate_batch(prompts, *arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("num_beams", "sizes"), [(1, [5]), (2, [1, 2, 2])], ids=["greedy ones at once", "searched ones by length"]
+)
+def test_answers_of_unequal_lengths_are_written_together(num_beams: int, sizes: list[int], tmp_path: Path) -> None:
+    seeded.save_bart(tmp_path)
+    engine = load(tmp_path)
+    watched = Watched(engine._model.translator)
+    engine._model = dataclasses.replace(engine._model, translator=watched)
+    lengths = [3, 7, 3, 12, 7]
+    samplings = [Sampling(length, num_beams=num_beams) for length in lengths]
+    questions = [Asked(*one) for one in zip(random_prompts(engine, len(lengths)), samplings, strict=True)]
+    answers = engine.run(engine.prepare(questions))
+    assert sorted(watched.sizes) == sizes
+    assert all(answer.num_tokens <= length for answer, length in zip(answers, lengths, strict=True))
 
 
 def test_int8_is_another_model_of_the_same_kind(tmp_path: Path) -> None:
@@ -243,7 +275,9 @@ async def held_device(generator: Served) -> AsyncIterator[None]:
 async def test_answers_come_in_one_piece_and_share_batches(settings: GeneratorConfig) -> None:
     async with served(settings) as generator:
         async with held_device(generator):
-            calls = [asyncio.create_task(generator.answer(sampled(8))) for _ in range(6)]
+            calls = [asyncio.create_task(generator.answer(sampled(8)))]
+            await until(lambda: generator.queue.statistics["submitted"] == 1 and not generator.queue.depth)
+            calls += [asyncio.create_task(generator.answer(sampled(8))) for _ in range(5)]
             await until(lambda: generator.queue.statistics["submitted"] == 6)
         answers = await asyncio.gather(*calls)
     for deltas, finished in answers:
@@ -253,7 +287,7 @@ async def test_answers_come_in_one_piece_and_share_batches(settings: GeneratorCo
         assert finished.usage.output_tokens <= 8
         assert not finished.passage_weights
     assert len({text_of(deltas) for deltas, _ in answers}) == 1
-    assert max(finished.stats.batch_size for _, finished in answers) >= 5
+    assert [finished.stats.batch_size for _, finished in answers] == [1, 5, 5, 5, 5, 5]
 
 
 async def test_a_stop_string_ends_the_text_and_is_told(settings: GeneratorConfig) -> None:
