@@ -18,7 +18,7 @@ from benchmarks.scale import Scale
 
 if TYPE_CHECKING:
     from services.generator.engine import Asked
-    from services.generator.rag_prompt import RagPrompt
+    from services.generator.prompts.rag_prompt import RagPrompt
 
 NUM_PASSAGES = 5
 NUM_BEAMS = 4
@@ -108,7 +108,7 @@ def _engine(folder: Path, questions: Sequence[str], texts: Sequence[str]) -> tup
     import torch
 
     from services.generator.engine import Asked, Passage, Sampling
-    from services.generator.rag import RagSequence
+    from services.generator.engines.rag import RagSequence
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     engine = RagSequence(folder, "cpu", 2_048, MAX_TOKENS, NUM_BEAMS)

@@ -55,8 +55,8 @@ def measured(folder: Path, dtype: str, num_steps: int) -> dict[str, float]:
     import torch
 
     from services.generator.engine import Sampling
-    from services.generator.prompt import TokenPrompt
-    from services.generator.seq2seq import Seq2Seq
+    from services.generator.engines.seq2seq import Seq2Seq
+    from services.generator.prompts.prompt import TokenPrompt
 
     engine = Seq2Seq(folder, "cpu", NUM_PROMPT_TOKENS, MAX_OUTPUT_TOKENS, dtype=getattr(torch, dtype))
     torch.set_num_threads(1)
@@ -96,7 +96,7 @@ def _bare_pass(model: Any, flight: Any) -> Seconds:
 
 
 def _positions(model: Any, places: Any) -> contextlib.AbstractContextManager[None]:
-    from services.generator.positions import positions_of
+    from services.generator.rows.positions import positions_of
 
     positions = positions_of(model)
     assert positions is not None

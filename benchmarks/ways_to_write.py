@@ -20,8 +20,8 @@ class InFlight(Way):
     def __init__(self, folder: Path, dtype: str, max_rows: int = MAX_ROWS) -> None:
         import torch
 
-        from services.generator.room import Room
-        from services.generator.seq2seq import Seq2Seq
+        from services.generator.engines.seq2seq import Seq2Seq
+        from services.generator.loop.room import Room
 
         engine = Seq2Seq(folder, "cpu", MAX_PROMPT_TOKENS, MAX_OUTPUT_TOKENS, dtype=getattr(torch, dtype))
         torch.set_num_threads(1)
@@ -35,7 +35,7 @@ class InFlight(Way):
 
     def begin(self, number: int, request: Request) -> None:
         from services.generator.engine import Sampling
-        from services.generator.prompt import TokenPrompt
+        from services.generator.prompts.prompt import TokenPrompt
 
         num_tokens = len(request.token_ids)
         prompt = TokenPrompt(num_tokens, num_tokens, 0, (), request.token_ids)
@@ -59,7 +59,7 @@ class InFlight(Way):
         return not self._waiting and not self._flying
 
     def _joining(self) -> dict[int, Any]:
-        from services.generator.room import Size
+        from services.generator.loop.room import Size
 
         joining: dict[int, Any] = {}
         sizes: dict[int, Any] = {}

@@ -29,11 +29,8 @@ from chassis.validation import (
     require_question,
     require_unique,
 )
-from services.generator import cache_budget, warm_up
-from services.generator.alone import Alone
-from services.generator.causal import Causal
+from services.generator import warm_up
 from services.generator.config import GeneratorConfig
-from services.generator.decoding import DecodingLoop
 from services.generator.engine import (
     AnswersWhole,
     Citations,
@@ -45,15 +42,19 @@ from services.generator.engine import (
     QuestionTooLong,
     Step,
 )
-from services.generator.extractive import Extractive
-from services.generator.flyer import Ended
-from services.generator.prompt import TokenPrompt
-from services.generator.prompt_template import PromptTemplate, choose
-from services.generator.rag import RagSequence, RagToken
-from services.generator.room import ONE, Room
-from services.generator.seq2seq import Seq2Seq
-from services.generator.translator import Translator
-from services.generator.whole_answers import WholeAnswers, WholeEnded
+from services.generator.engines.causal import Causal
+from services.generator.engines.extractive import Extractive
+from services.generator.engines.rag import RagSequence, RagToken
+from services.generator.engines.seq2seq import Seq2Seq
+from services.generator.engines.translator import Translator
+from services.generator.loop.decoding import DecodingLoop
+from services.generator.loop.flyer import Ended
+from services.generator.loop.room import ONE, Room
+from services.generator.loop.whole_answers import WholeAnswers, WholeEnded
+from services.generator.prompts.prompt import TokenPrompt
+from services.generator.prompts.prompt_template import PromptTemplate, choose
+from services.generator.rows import cache_budget
+from services.generator.rows.alone import Alone
 from services.generator.wire import read_sampling, written_token
 from trivium.v1 import generator_pb2, generator_pb2_grpc, passage_pb2
 

@@ -11,8 +11,8 @@ import torch
 from hypothesis import strategies as st
 
 from services.generator.engine import Sampling, Step
-from services.generator.memory import CrossMemory
-from services.generator.prompt import TokenPrompt
+from services.generator.prompts.prompt import TokenPrompt
+from services.generator.rows.memory import CrossMemory
 from tests.unit import random_models as models
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from services.generator.positions import EACH
+from services.generator.rows.positions import EACH
 from tests.unit.random_vocabulary import END, MAX_POSITIONS, PAD, START, VOCABULARY
 
 if TYPE_CHECKING:

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import DynamicCache, EncoderDecoderCache
 
-from services.generator.causal_decoder import CausalDecoder
-from services.generator.encoder_decoder import EncoderDecoder
 from services.generator.engine import Finish, Logprobs, Sampling, Step
-from services.generator.positions import positions_of
-from services.generator.prompt import TokenPrompt
-from services.generator.row import Opening
-from services.generator.row_flight import RowFlight
-from services.generator.rules import greedy, least_lengths, rules
+from services.generator.prompts.prompt import TokenPrompt
+from services.generator.rows.causal_decoder import CausalDecoder
+from services.generator.rows.encoder_decoder import EncoderDecoder
+from services.generator.rows.positions import positions_of
+from services.generator.rows.row import Opening
+from services.generator.rows.row_flight import RowFlight
+from services.generator.rows.rules import greedy, least_lengths, rules
 from tests.unit import random_causal, random_seq2seq
 from tests.unit.random_vocabulary import END, VOCABULARY
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from services.generator.decoder import AnyDecoder
+    from services.generator.rows.decoder import AnyDecoder
 
 MAKE = random_seq2seq.MAKE | random_causal.MAKE
 

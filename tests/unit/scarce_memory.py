@@ -10,8 +10,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from services.generator.engine import PutBack, Sampling, Step
-from services.generator.prompt import TokenPrompt
-from services.generator.row_flight import RowFlight
+from services.generator.prompts.prompt import TokenPrompt
+from services.generator.rows.row_flight import RowFlight
 
 
 class Allocator(TorchDispatchMode):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from services.generator.buffer import MAX_JOINED, Buffer
 from services.generator.engine import Quote, Step, TokenLogprob, WrittenToken
+from services.generator.loop.buffer import MAX_JOINED, Buffer
 
 
 def step(number: int, text: str | None = None) -> Step:

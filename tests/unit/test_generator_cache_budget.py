@@ -9,9 +9,9 @@ import torch
 from transformers import DynamicCache, EncoderDecoderCache
 
 from chassis.config import ConfigError
-from services.generator.cache_budget import measured, token_bytes, warn_of_refusals
 from services.generator.engine import Sampling
-from services.generator.room import Room, Size
+from services.generator.loop.room import Room, Size
+from services.generator.rows.cache_budget import measured, token_bytes, warn_of_refusals
 from tests.unit import random_models as models
 
 

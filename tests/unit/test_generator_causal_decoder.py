@@ -8,11 +8,11 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from services.generator.causal_decoder import CausalDecoder
 from services.generator.engine import Sampling
-from services.generator.positions import UnknownPositions, require_positions_of_each
-from services.generator.row import Opening, Row
-from services.generator.rules import rules
+from services.generator.rows.causal_decoder import CausalDecoder
+from services.generator.rows.positions import UnknownPositions, require_positions_of_each
+from services.generator.rows.row import Opening, Row
+from services.generator.rows.rules import rules
 from tests.unit import random_causal
 from tests.unit import random_models as models
 from tests.unit.pilots import MAX_ROWS, RULES, Pilot, assert_as_alone

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generator.citations import CitationFilter
+from services.generator.text.citations import CitationFilter
 
 READ = ("a", "b", "c")
 PIECES = [

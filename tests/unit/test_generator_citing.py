@@ -13,10 +13,10 @@ from transformers import BartForConditionalGeneration, PreTrainedTokenizerBase
 
 from chassis.config import ConfigError
 from chassis.pretrained import load_tokenizer
-from services.generator.citations import CitationFilter
 from services.generator.config import GeneratorConfig
 from services.generator.engine import Citations, Step
-from services.generator.writer import Writer
+from services.generator.text.citations import CitationFilter
+from services.generator.text.writer import Writer
 from tests.unit import seeded_generators as seeded
 from tests.unit.test_generator_service import request, sampled, served
 

@@ -15,10 +15,10 @@ from chassis.deadline import NEVER, Deadline
 from chassis.errors import DeadlinePassed, Overloaded, Unavailable
 from chassis.executor import SingleThread
 from chassis.queue import Queue
-from services.generator.alone import Alone
-from services.generator.decoding import DecodingLoop
 from services.generator.engine import AnswerKind, Passage, Prompt, Sampling, Step
-from services.generator.flyer import Ended, Generation
+from services.generator.loop.decoding import DecodingLoop
+from services.generator.loop.flyer import Ended, Generation
+from services.generator.rows.alone import Alone
 
 SPEECH = Prompt(num_tokens=3, num_padded_tokens=4, truncated_tokens=0, dropped_passage_ids=())
 SILENCE = Prompt(num_tokens=1, num_padded_tokens=1, truncated_tokens=0, dropped_passage_ids=())

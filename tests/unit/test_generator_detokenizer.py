@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from chassis import checkpoint
 from chassis.pretrained import load_tokenizer
-from services.generator.detokenizer import Detokenizer
+from services.generator.text.detokenizer import Detokenizer
 from tests.unit import seeded_generators as seeded
 
 MAKE = {

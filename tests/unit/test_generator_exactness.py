@@ -16,12 +16,12 @@ from chassis.cost_model import CostModel
 from chassis.deadline import NEVER
 from chassis.executor import SingleThread
 from chassis.queue import Queue
-from services.generator.decoding import DecodingLoop
 from services.generator.engine import Sampling
-from services.generator.flyer import Ended, Generation
-from services.generator.prompt import TokenPrompt
-from services.generator.room import Room
-from services.generator.rules import options
+from services.generator.loop.decoding import DecodingLoop
+from services.generator.loop.flyer import Ended, Generation
+from services.generator.loop.room import Room
+from services.generator.prompts.prompt import TokenPrompt
+from services.generator.rows.rules import options
 from tests.unit import random_models as models
 
 if TYPE_CHECKING:

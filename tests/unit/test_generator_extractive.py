@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 
 from chassis import checkpoint
 from services.generator.engine import Passage, QuestionTooLong, Quote, Sampling, Step
-from services.generator.extractive import Extractive
+from services.generator.engines.extractive import Extractive
 
 QUEUE = """## The queue
 

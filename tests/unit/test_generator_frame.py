@@ -12,8 +12,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from chassis.config import ConfigError
 from chassis.pretrained import load_tokenizer
-from services.generator import frame, prompt, prompt_template
 from services.generator.engine import Passage, QuestionTooLong
+from services.generator.prompts import frame, prompt, prompt_template
 from tests.unit.seeded_chats import CHATML, CHATS
 
 TEMPLATE = prompt_template.find("cite-sources-1")

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from chassis.pretrained import load_tokenizer
-from services.generator import prompt_template
 from services.generator.engine import Passage
-from services.generator.frame import Frame, chat, plain
-from services.generator.prompt import TokenPrompt, fit
-from services.generator.vocabulary import Vocabulary
+from services.generator.prompts import prompt_template
+from services.generator.prompts.frame import Frame, chat, plain
+from services.generator.prompts.prompt import TokenPrompt, fit
+from services.generator.prompts.vocabulary import Vocabulary
 from tests.unit import seeded_generators as seeded
 from tests.unit.seeded_chats import CHATS
 

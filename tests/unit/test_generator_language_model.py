@@ -12,11 +12,11 @@ from transformers import MambaConfig, MambaForCausalLM, T5Config, T5ForCondition
 
 from chassis.config import ConfigError
 from chassis.pretrained import load_tokenizer
-from services.generator.causal import Causal
 from services.generator.engine import Passage, Sampling, Step
-from services.generator.language_model import LanguageModel
-from services.generator.prompt import TokenPrompt
-from services.generator.seq2seq import Seq2Seq
+from services.generator.engines.causal import Causal
+from services.generator.engines.language_model import LanguageModel
+from services.generator.engines.seq2seq import Seq2Seq
+from services.generator.prompts.prompt import TokenPrompt
 from tests.unit import seeded_generators as seeded
 
 pytestmark = pytest.mark.usefixtures("one_thread")

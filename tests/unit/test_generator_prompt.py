@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from chassis.pretrained import load_tokenizer
-from services.generator import frame, prompt_template
-from services.generator import prompt as prompts
 from services.generator.engine import Passage, QuestionTooLong
-from services.generator.prompt import TokenPrompt, num_that_fit
-from services.generator.vocabulary import Vocabulary
+from services.generator.prompts import frame, prompt_template
+from services.generator.prompts import prompt as prompts
+from services.generator.prompts.prompt import TokenPrompt, num_that_fit
+from services.generator.prompts.vocabulary import Vocabulary
 from tests.unit import seeded_generators as seeded
 
 TOKENIZERS = {"bart": seeded.bart_tokenizer, "t5": seeded.t5_tokenizer}

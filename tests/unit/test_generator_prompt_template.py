@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from chassis.config import ConfigError
-from services.generator import prompt_template
 from services.generator.engine import Passage
+from services.generator.prompts import prompt_template
 
 WHOLE: dict[str, Any] = {
     "name": "mine",

@@ -18,13 +18,13 @@ from chassis.cost_model import CostModel
 from chassis.deadline import NEVER, Deadline
 from chassis.errors import DeadlinePassed, Overloaded, TooLarge
 from chassis.queue import Queue
-from services.generator.decoder import AnyDecoder
-from services.generator.decoding import DecodingLoop
 from services.generator.engine import Sampling, Step
-from services.generator.flyer import Ended, Generation
-from services.generator.prompt import TokenPrompt
-from services.generator.room import Room
-from services.generator.row import Row
+from services.generator.loop.decoding import DecodingLoop
+from services.generator.loop.flyer import Ended, Generation
+from services.generator.loop.room import Room
+from services.generator.prompts.prompt import TokenPrompt
+from services.generator.rows.decoder import AnyDecoder
+from services.generator.rows.row import Row
 from tests import simulated_time
 from tests.unit import random_models as models
 from tests.unit import random_seq2seq

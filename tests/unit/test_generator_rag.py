@@ -15,8 +15,8 @@ from transformers import AutoTokenizer, RagRetriever, RagSequenceForGeneration, 
 
 from chassis.config import ConfigError
 from services.generator.engine import Answer, Asked, Passage, QuestionTooLong, Sampling
-from services.generator.rag import Rag, RagSequence, RagToken
-from services.generator.rag_prompt import RagPrompt
+from services.generator.engines.rag import Rag, RagSequence, RagToken
+from services.generator.prompts.rag_prompt import RagPrompt
 from tests.unit import seeded_generators as seeded
 
 pytestmark = pytest.mark.usefixtures("one_thread")

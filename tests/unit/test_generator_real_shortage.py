@@ -16,10 +16,10 @@ from chassis.cost_model import CostModel
 from chassis.deadline import NEVER
 from chassis.executor import SingleThread
 from chassis.queue import Queue
-from services.generator.decoding import DecodingLoop
+from services.generator.loop.decoding import DecodingLoop
 from services.generator.engine import Sampling, Step
-from services.generator.room import Room
-from services.generator.rules import greedy
+from services.generator.loop.room import Room
+from services.generator.rows.rules import greedy
 from tests.unit import random_models as models
 from tests.unit.random_vocabulary import VOCABULARY
 from tests.unit.scarce_memory import Scarce

@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from services.generator.causal import Causal
 from services.generator.engine import Passage, Sampling, Step
-from services.generator.seq2seq import Seq2Seq
+from services.generator.engines.causal import Causal
+from services.generator.engines.seq2seq import Seq2Seq
 from tests.unit import random_models as models
 from tests.unit import random_seq2seq
 from tests.unit import seeded_generators as seeded

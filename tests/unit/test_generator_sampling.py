@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import DynamicCache, EncoderDecoderCache
 
-from services.generator.choice import Choice, choose
 from services.generator.engine import Passage, Sampling, Step
-from services.generator.prompt import TokenPrompt
-from services.generator.seq2seq import Seq2Seq
+from services.generator.engines.seq2seq import Seq2Seq
+from services.generator.prompts.prompt import TokenPrompt
+from services.generator.rows.choice import Choice, choose
 from tests.unit import random_models as models
 from tests.unit import seeded_generators as seeded
 from tests.unit.pilots import Pilot, fly_at_random

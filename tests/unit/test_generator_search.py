@@ -16,10 +16,10 @@ from transformers import AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCach
 
 from chassis.pretrained import load_tokenizer
 from services.generator.engine import NoMemory, PutBack, Sampling, Step
-from services.generator.prompt import TokenPrompt
-from services.generator.room import Room, Size
-from services.generator.rows_and_searches import RowsAndSearches
-from services.generator.seq2seq import Seq2Seq
+from services.generator.engines.seq2seq import Seq2Seq
+from services.generator.loop.room import Room, Size
+from services.generator.prompts.prompt import TokenPrompt
+from services.generator.rows.rows_and_searches import RowsAndSearches
 from tests.unit import seeded_generators as seeded
 from tests.unit.scarce_memory import Allocator
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.validation import MAX_PASSAGE_CHARACTERS
-from services.generator.sentences import MAX_CHARACTERS, split
+from services.generator.engines.sentences import MAX_CHARACTERS, split
 
 
 def prose(text: str) -> list[str]:

@@ -27,9 +27,9 @@ from chassis.queue import Queue
 from chassis.runtime import Runtime
 from services.generator.config import GeneratorConfig
 from services.generator.engine import Passage
-from services.generator.flyer import Generation
-from services.generator.row_flight import RowFlight
-from services.generator.seq2seq import Seq2Seq
+from services.generator.engines.seq2seq import Seq2Seq
+from services.generator.loop.flyer import Generation
+from services.generator.rows.row_flight import RowFlight
 from services.generator.service import GeneratorService
 from tests.unit import seeded_generators as seeded
 from trivium.v1 import generator_pb2 as pb
@@ -318,7 +318,7 @@ async def test_a_model_whose_positions_are_not_known_answers_one_at_a_time(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     save(tmp_path)
-    monkeypatch.setattr(f"services.generator.positions.{known}", frozenset())
+    monkeypatch.setattr(f"services.generator.rows.positions.{known}", frozenset())
     async with served(GeneratorConfig(device="cpu", engine=engine, model=str(tmp_path))) as generator:
         answers = await asyncio.gather(*(generator.answer(sampled(5)) for _ in range(3)))
     assert "answers are written one at a time" in caplog.text

@@ -17,10 +17,10 @@ from chassis.deadline import NEVER, Deadline
 from chassis.errors import DeadlinePassed, Overloaded, TooLarge, Unavailable
 from chassis.metrics import Metrics
 from chassis.queue import Queue
-from services.generator.decoding import DecodingLoop
 from services.generator.engine import Flight, NoMemory, Prompt, PutBack, Sampling, Step
-from services.generator.flyer import Ended, Generation
-from services.generator.room import Room
+from services.generator.loop.decoding import DecodingLoop
+from services.generator.loop.flyer import Ended, Generation
+from services.generator.loop.room import Room
 from tests import simulated_time
 
 STEP_S = 0.01

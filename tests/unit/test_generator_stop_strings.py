@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.generator.stop_strings import StopStrings
+from services.generator.text.stop_strings import StopStrings
 
 PIECES = st.lists(st.text(alphabet="ab ", max_size=5), max_size=12)
 STRINGS = st.lists(st.text(alphabet="ab ", min_size=1, max_size=5), max_size=4)

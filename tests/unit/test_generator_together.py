@@ -17,11 +17,11 @@ from chassis.deadline import NEVER, Deadline
 from chassis.errors import DeadlinePassed, Overloaded, Unavailable
 from chassis.executor import SingleThread
 from chassis.queue import Queue
-from services.generator.decoding import DecodingLoop
 from services.generator.engine import Flight, Prompt, Sampling, Step
-from services.generator.flyer import Ended, Generation
-from services.generator.room import Room, Size
-from services.generator.row_flight import Outcome, RowFlight
+from services.generator.loop.decoding import DecodingLoop
+from services.generator.loop.flyer import Ended, Generation
+from services.generator.loop.room import Room, Size
+from services.generator.rows.row_flight import Outcome, RowFlight
 from tests import simulated_time
 from tests.unit import random_models as models
 

@@ -26,9 +26,9 @@ from transformers import (
 from chassis.config import ConfigError
 from services.generator.config import GeneratorConfig
 from services.generator.engine import Answer, Asked, Passage, Sampling
-from services.generator.prompt import TokenPrompt
-from services.generator.seq2seq import Seq2Seq
-from services.generator.translator import Translator
+from services.generator.engines.seq2seq import Seq2Seq
+from services.generator.engines.translator import Translator
+from services.generator.prompts.prompt import TokenPrompt
 from tests.unit import seeded_generators as seeded
 from tests.unit.test_generator_sampling_service import asked, refusal
 from tests.unit.test_generator_service import Served, sampled, served, stopped, text_of, until

@@ -7,8 +7,8 @@ import pytest
 from chassis import checkpoint
 from chassis.config import ConfigError
 from services.generator import warm_up
-from services.generator.alone import Alone
-from services.generator.extractive import Extractive
+from services.generator.engines.extractive import Extractive
+from services.generator.rows.alone import Alone
 from tests.unit import random_models as models
 from tests.unit.random_vocabulary import VOCABULARY
 from tests.unit.scarce_memory import Allocator, Scarce

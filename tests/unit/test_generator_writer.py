@@ -8,7 +8,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from services.generator.engine import Step
-from services.generator.writer import Writer
+from services.generator.text.writer import Writer
 from tests.unit import seeded_generators as seeded
 
 END = 2

@@ -57,6 +57,28 @@ def test_work_modules_know_no_wire(room: str) -> None:
             assert not wire, f"{path.relative_to(ROOT)} imports {wire}"
 
 
+GENERATOR = {
+    "prompts": set[str](),
+    "text": {"prompts"},
+    "rows": {"prompts"},
+    "engines": {"prompts", "text", "rows"},
+    "loop": set[str](),
+}
+"""The generator's rooms, and whom each may import besides itself and `engine`, which all know."""
+
+
+@pytest.mark.parametrize("room", GENERATOR)
+def test_the_generators_rooms_know_each_other_one_way(room: str) -> None:
+    generator = "services.generator"
+    allowed = {f"{generator}.{one}" for one in {room, "engine", *GENERATOR[room]}}
+    paths = modules(f"{generator}.{room}")
+    assert len(paths) > 1
+    for path in paths:
+        for name in imports(path):
+            if is_within(name, generator) and name != generator:
+                assert any(is_within(name, one) for one in allowed), f"{path.relative_to(ROOT)} imports {name}"
+
+
 @pytest.mark.parametrize("room", ["gateway", "cli"])
 def test_processes_without_a_model_load_no_model_library(room: str) -> None:
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules(room)]

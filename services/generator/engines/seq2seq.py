@@ -9,19 +9,20 @@ from typing import Any
 import torch
 from transformers import AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCache
 
-from services.generator import bounds, frame
-from services.generator.alone import Alone
-from services.generator.decoder import AnyDecoder
-from services.generator.encoder_decoder import EncoderDecoder
 from services.generator.engine import CachedFlight, Sampling, Step
-from services.generator.frame import Frame
-from services.generator.language_model import LanguageModel
-from services.generator.positions import UnknownPositions, positions_of
-from services.generator.prompt import TokenPrompt
-from services.generator.prompt_template import DEFAULTS, PromptTemplate
-from services.generator.rows_and_searches import RowsAndSearches
-from services.generator.rules import of_beams, options
-from services.generator.search import search
+from services.generator.engines import bounds
+from services.generator.engines.language_model import LanguageModel
+from services.generator.prompts import frame
+from services.generator.prompts.frame import Frame
+from services.generator.prompts.prompt import TokenPrompt
+from services.generator.prompts.prompt_template import DEFAULTS, PromptTemplate
+from services.generator.rows.alone import Alone
+from services.generator.rows.decoder import AnyDecoder
+from services.generator.rows.encoder_decoder import EncoderDecoder
+from services.generator.rows.positions import UnknownPositions, positions_of
+from services.generator.rows.rows_and_searches import RowsAndSearches
+from services.generator.rows.rules import of_beams, options
+from services.generator.rows.search import search
 
 
 class Seq2Seq(LanguageModel):

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from tokenizers import AddedToken
 
 from chassis.config import ConfigError
-from services.generator.prompt_template import PromptTemplate
-from services.generator.vocabulary import Vocabulary
+from services.generator.prompts.prompt_template import PromptTemplate
+from services.generator.prompts.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

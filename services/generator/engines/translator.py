@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 
 from chassis import pretrained
-from services.generator import bounds, citations, frame
-from services.generator import prompt as prompts
-from services.generator.batch_engine import BatchEngine
-from services.generator.conversion import convert
 from services.generator.engine import Answer, Asked, Passage
-from services.generator.prompt import TokenPrompt
-from services.generator.prompt_template import DEFAULTS, PromptTemplate, find
-from services.generator.rules import ends, least_new_tokens, of_beams, unforced_ends
-from services.generator.vocabulary import Vocabulary
-from services.generator.writer import Writer
+from services.generator.engines import bounds
+from services.generator.engines.batch_engine import BatchEngine
+from services.generator.engines.conversion import convert
+from services.generator.prompts import frame
+from services.generator.prompts import prompt as prompts
+from services.generator.prompts.prompt import TokenPrompt
+from services.generator.prompts.prompt_template import DEFAULTS, PromptTemplate, find
+from services.generator.prompts.vocabulary import Vocabulary
+from services.generator.rows.rules import ends, least_new_tokens, of_beams, unforced_ends
+from services.generator.text import citations
+from services.generator.text.writer import Writer
 
 NO_LIMIT = 0
 

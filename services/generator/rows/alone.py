@@ -6,7 +6,7 @@ from collections.abc import Collection, Generator, Mapping, Set
 from typing import Any
 
 from services.generator.engine import Engine, NoMemory, Prompt, Sampling, Step
-from services.generator.shortage import is_shortage
+from services.generator.rows.shortage import is_shortage
 
 
 class Alone:

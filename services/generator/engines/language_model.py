@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from chassis import pretrained
-from services.generator import bounds, citations
-from services.generator import prompt as prompts
-from services.generator.choice import Choice, Chosen, choose
-from services.generator.decoder import AnyDecoder
 from services.generator.engine import AnswerKind, CachedFlight, Passage, Sampling, Step
-from services.generator.frame import Frame
-from services.generator.positions import UnknownPositions
-from services.generator.prompt import TokenPrompt
-from services.generator.prompt_template import PromptTemplate, find
-from services.generator.row import Opening
-from services.generator.row_flight import RowFlight
-from services.generator.rules import (
+from services.generator.engines import bounds
+from services.generator.prompts import prompt as prompts
+from services.generator.prompts.frame import Frame
+from services.generator.prompts.prompt import TokenPrompt
+from services.generator.prompts.prompt_template import PromptTemplate, find
+from services.generator.prompts.vocabulary import Vocabulary
+from services.generator.rows.choice import Choice, Chosen, choose
+from services.generator.rows.decoder import AnyDecoder
+from services.generator.rows.positions import UnknownPositions
+from services.generator.rows.row import Opening
+from services.generator.rows.row_flight import RowFlight
+from services.generator.rows.rules import (
     UnknownEnd,
     greedy,
     least_new_tokens,
@@ -32,8 +33,8 @@ from services.generator.rules import (
     rules,
     unforced_ends,
 )
-from services.generator.vocabulary import Vocabulary
-from services.generator.writer import Writer
+from services.generator.text import citations
+from services.generator.text.writer import Writer
 
 if TYPE_CHECKING:
     from transformers import LogitsProcessorList, PreTrainedModel, StoppingCriteriaList

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.generator.engine import Passage, Prompt, QuestionTooLong
-from services.generator.prompt import MIN_PASSAGE_TOKENS, dropped, num_that_fit
-from services.generator.vocabulary import Vocabulary
+from services.generator.prompts.prompt import MIN_PASSAGE_TOKENS, dropped, num_that_fit
+from services.generator.prompts.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

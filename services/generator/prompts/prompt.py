@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.generator.engine import Passage, Prompt, QuestionTooLong
-from services.generator.frame import Frame
-from services.generator.prompt_template import PromptTemplate
+from services.generator.prompts.frame import Frame
+from services.generator.prompts.prompt_template import PromptTemplate
 
 MIN_PASSAGE_TOKENS = 16
 """A room smaller than this is no room for a passage, unless the passage is shorter."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from chassis.observer import BatchReport, BatchStats
 from chassis.queue import Entry, Run
-from services.generator.buffer import Buffer
 from services.generator.engine import Citations, Finish, Prompt, Sampling, Step
-from services.generator.room import Size
+from services.generator.loop.buffer import Buffer
+from services.generator.loop.room import Size
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import torch
 from transformers.generation import EosTokenCriteria, MaxLengthCriteria
 from transformers.modeling_outputs import BaseModelOutput
 
-from services.generator.choice import Choice, draws
 from services.generator.engine import Sampling
+from services.generator.rows.choice import Choice, draws
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList

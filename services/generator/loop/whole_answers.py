@@ -15,9 +15,9 @@ from chassis.batcher import Batcher, Served
 from chassis.deadline import Deadline
 from chassis.executor import Executor
 from chassis.queue import Queue
-from services.generator.decoding import OnDevice
 from services.generator.engine import Answer, AnswersWhole, Asked, Prompt, Sampling, Step
-from services.generator.flyer import Ended
+from services.generator.loop.decoding import OnDevice
+from services.generator.loop.flyer import Ended
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional
 
 from services.generator.engine import Logprobs, Step
-from services.generator.prompt import TokenPrompt
-from services.generator.rules import Rules
+from services.generator.prompts.prompt import TokenPrompt
+from services.generator.rows.rules import Rules
 
 
 class Writes(Protocol):

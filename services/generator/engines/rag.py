@@ -17,13 +17,14 @@ from transformers import RagSequenceForGeneration, RagTokenForGeneration
 
 from chassis import pretrained
 from chassis.config import ConfigError
-from services.generator import bounds, marginal, rag_prompt
-from services.generator.batch_engine import BatchEngine
 from services.generator.engine import Answer, Asked, Passage
-from services.generator.padding import pad
-from services.generator.rag_prompt import RagPrompt, RowForm
-from services.generator.rules import unforced_ends
-from services.generator.vocabulary import Vocabulary
+from services.generator.engines import bounds, marginal
+from services.generator.engines.batch_engine import BatchEngine
+from services.generator.engines.padding import pad
+from services.generator.prompts import rag_prompt
+from services.generator.prompts.rag_prompt import RagPrompt, RowForm
+from services.generator.prompts.vocabulary import Vocabulary
+from services.generator.rows.rules import unforced_ends
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from services.generator.row import Row
+from services.generator.rows.row import Row
 
 
 class Memory(Protocol):

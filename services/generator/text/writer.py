@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from services.generator.citations import CitationFilter
-from services.generator.detokenizer import Detokenizer
 from services.generator.engine import Finish, Logprobs, Step, WrittenToken
-from services.generator.spelling import written
-from services.generator.stop_strings import StopStrings
+from services.generator.text.citations import CitationFilter
+from services.generator.text.detokenizer import Detokenizer
+from services.generator.text.spelling import written
+from services.generator.text.stop_strings import StopStrings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

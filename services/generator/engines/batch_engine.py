@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from services.generator.engine import Answer, AnswerKind, Asked, PromptT, Sampling, Step
-from services.generator.vocabulary import Vocabulary
+from services.generator.prompts.vocabulary import Vocabulary
 
 ShapeT = TypeVar("ShapeT", bound=Hashable)
 

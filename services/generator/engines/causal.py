@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from transformers import AutoModelForCausalLM
 
-from services.generator import bounds, frame
-from services.generator.causal_decoder import CausalDecoder
-from services.generator.decoder import AnyDecoder
-from services.generator.frame import Frame
-from services.generator.language_model import LanguageModel
-from services.generator.positions import require_positions_of_each
-from services.generator.prompt_template import DEFAULTS, PromptTemplate
+from services.generator.engines import bounds
+from services.generator.engines.language_model import LanguageModel
+from services.generator.prompts import frame
+from services.generator.prompts.frame import Frame
+from services.generator.prompts.prompt_template import DEFAULTS, PromptTemplate
+from services.generator.rows.causal_decoder import CausalDecoder
+from services.generator.rows.decoder import AnyDecoder
+from services.generator.rows.positions import require_positions_of_each
 
 
 class Causal(LanguageModel):

@@ -14,13 +14,13 @@ from torch.nn.functional import normalize
 from transformers import AutoModel
 
 from chassis import pretrained
-from services.generator import evidence
 from services.generator.engine import AnswerKind, Passage, Prompt, Quote, Sampling, Step
-from services.generator.evidence import Claim
-from services.generator.padding import pad
-from services.generator.prompt import dropped, num_that_fit
-from services.generator.sentences import split
-from services.generator.vocabulary import Vocabulary
+from services.generator.engines import evidence
+from services.generator.engines.evidence import Claim
+from services.generator.engines.padding import pad
+from services.generator.engines.sentences import split
+from services.generator.prompts.prompt import dropped, num_that_fit
+from services.generator.prompts.vocabulary import Vocabulary
 
 STEP_TOKENS = 1_024
 """Padded tokens in one step: a cancelled request goes on for no longer than this takes."""

@@ -9,10 +9,10 @@ import torch
 from torch.utils.hooks import RemovableHandle
 from transformers.modeling_outputs import BaseModelOutput
 
-from services.generator.cross_attention import cross_attentions
-from services.generator.memory import CrossMemory, gather
-from services.generator.positions import Differences, Positions
-from services.generator.row import Row, newest, whole
+from services.generator.rows.cross_attention import cross_attentions
+from services.generator.rows.memory import CrossMemory, gather
+from services.generator.rows.positions import Differences, Positions
+from services.generator.rows.row import Row, newest, whole
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from services.generator.engine import Citations, Step
-from services.generator.prompt import TokenPrompt
+from services.generator.prompts.prompt import TokenPrompt
 
 NUMBER = r"[1-9][0-9]{0,2}"
 MEMBER = rf"{NUMBER}(?:[-–]{NUMBER})?"

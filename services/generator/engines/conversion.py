@@ -12,8 +12,8 @@ from transformers import AutoModelForSeq2SeqLM
 from chassis import pretrained
 from chassis.config import ConfigError
 from chassis.device import num_threads
-from services.generator import bounds
-from services.generator.rules import greedy
+from services.generator.engines import bounds
+from services.generator.rows.rules import greedy
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase

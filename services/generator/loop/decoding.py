@@ -16,11 +16,11 @@ from typing import Any
 from chassis.deadline import Deadline
 from chassis.errors import TooLarge, Unavailable
 from chassis.queue import Queue
-from services.generator.buffer import Buffer
-from services.generator.cache_watch import CacheWatch, Unwatched
 from services.generator.engine import Flight, NoMemory, Prompt, PutBack, Sampling, Step
-from services.generator.flyer import Ended, Flyer, Generation
-from services.generator.room import ONE, Room, Size, reserved, used
+from services.generator.loop.buffer import Buffer
+from services.generator.loop.cache_watch import CacheWatch, Unwatched
+from services.generator.loop.flyer import Ended, Flyer, Generation
+from services.generator.loop.room import ONE, Room, Size, reserved, used
 
 OnDevice = Callable[..., Awaitable[Any]]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from services.generator.alone import Alone
 from services.generator.engine import NoMemory, PutBack, Sampling, Step
-from services.generator.prompt import TokenPrompt
-from services.generator.row_flight import RowFlight
+from services.generator.prompts.prompt import TokenPrompt
+from services.generator.rows.alone import Alone
+from services.generator.rows.row_flight import RowFlight
 
 Joining = Mapping[int, tuple[Any, Sampling]]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from services.generator.memory import Memory, gather
-from services.generator.row import Row, newest, whole
+from services.generator.rows.memory import Memory, gather
+from services.generator.rows.row import Row, newest, whole
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.generator.sentences import Kind
+from services.generator.engines.sentences import Kind
 
 MAX_SENTENCES = 4
 

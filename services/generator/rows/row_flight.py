@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from services.generator import cache_budget
-from services.generator.choice import Chosen, choose
-from services.generator.decoder import AnyDecoder
 from services.generator.engine import NoMemory, PutBack, Sampling, Step
-from services.generator.prompt import TokenPrompt
-from services.generator.row import Opening, Row
-from services.generator.shortage import is_shortage
+from services.generator.prompts.prompt import TokenPrompt
+from services.generator.rows import cache_budget
+from services.generator.rows.choice import Chosen, choose
+from services.generator.rows.decoder import AnyDecoder
+from services.generator.rows.row import Opening, Row
+from services.generator.rows.shortage import is_shortage
 
 logger = logging.getLogger(__name__)
 

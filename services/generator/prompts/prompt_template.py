@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass as checked
 from chassis.config import ConfigError
 from services.generator.engine import Passage
 
-FOLDER = Path(__file__).parent / "prompts"
+FOLDER = Path(__file__).parent / "templates"
 DEFAULTS = {"seq2seq": "question-context-1", "ctranslate2": "question-context-1", "causal": "cite-sources-1"}
 """The template of each engine that has one."""
 

@@ -1,0 +1,1 @@
+"""The ways to answer, one module each, and what some of them share."""

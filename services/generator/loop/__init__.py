@@ -1,0 +1,1 @@
+"""Between queue and device: who joins a step, who leaves, and what each caller hears."""

@@ -1,0 +1,1 @@
+"""Answers of transformers' models, written together, and those that are searched for beside them."""
