@@ -17,8 +17,8 @@ FEW_ROWS = 32
 
 ALL_ROWS = 1 << 62
 
-LEAST_ROWS = 4
-"""With fewer rows oneDNN reads weights slower than with so many: padding is cheaper."""
+SLOW_ROWS, PADDED_ROWS = 2, 4
+"""One row and two are read slower by oneDNN than four are: they are padded."""
 
 X86_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})
 """Flags of CPUs for which oneDNN has kernels in bfloat16."""
@@ -58,9 +58,9 @@ class RelaidLinear(torch.nn.Module):
         num_rows = rows.numel() // rows.shape[-1]
         if num_rows > self._max_rows:
             return functional.linear(rows, self.weight, self.bias)
-        if num_rows >= LEAST_ROWS:
+        if num_rows > SLOW_ROWS:
             return self._multiply(rows)
-        padded = functional.pad(rows.reshape(num_rows, rows.shape[-1]), (0, 0, 0, LEAST_ROWS - num_rows))
+        padded = functional.pad(rows.reshape(num_rows, rows.shape[-1]), (0, 0, 0, PADDED_ROWS - num_rows))
         return self._multiply(padded)[:num_rows].view(*rows.shape[:-1], len(self.weight))
 
     def _multiply(self, rows: torch.Tensor) -> torch.Tensor:

@@ -131,7 +131,7 @@ def test_an_architecture_that_is_not_known_runs_as_it_is() -> None:
     )
 
 
-@pytest.mark.parametrize("rows", [0, 1, 3, FEW_ROWS, FEW_ROWS + 1, 300])
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, FEW_ROWS, FEW_ROWS + 1, 300])
 @pytest.mark.parametrize(
     "cpu", [Cpu(), Cpu(vendor="AuthenticAMD", flags=frozenset({"avx512f"}))], ids=["any", "amd with avx512"]
 )
@@ -149,7 +149,7 @@ def test_a_relaid_layer_equals_the_layer(rows: int, cpu: Cpu, bias: bool) -> Non
 
 
 @pytest.mark.skipif(X86_BFLOAT16.isdisjoint(this_cpu().flags), reason="this CPU does not multiply bfloat16")
-@pytest.mark.parametrize("rows", [1, 3, 8, 300])
+@pytest.mark.parametrize("rows", [1, 2, 3, 8, 300])
 def test_a_relaid_layer_in_bfloat16_equals_the_layer(rows: int) -> None:
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(48, 80)).to(torch.bfloat16)
