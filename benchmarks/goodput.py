@@ -22,8 +22,8 @@ from benchmarks.scale import Scale
 SHARES = (0.15, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Of the rate at which ours is saturated."""
 
-LENGTH = 2
-"""As many times the requests of saturation arrive."""
+TIMES = 2
+"""The requests of saturation."""
 
 PATIENCE = 2.0
 WAYS = (OURS, "batches float32", ONE_BY_ONE, PEER)
@@ -33,7 +33,7 @@ def goodput(scale: Scale, bare: Floors, dtype: str, folder: Path) -> Figure:
     """Requests a CPU second in flight ÷ by the best of the others, all in float32, at equal p99 to the last token."""
     shape = scale.writers[0]
     bare.measure(random_writers.save, shape, folder / shape)
-    requests = random_writers.mixed(LENGTH * scale.num_answers)
+    requests = random_writers.mixed(TIMES * scale.num_answers)
     alone_s = bare.measure(longest_alone_s, folder / shape)
     saturated = bare.measure(generation.saturated, OURS, folder / shape, requests)
     rates = [share * len(requests) / saturated.cpu_s for share in SHARES]

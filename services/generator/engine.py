@@ -137,11 +137,12 @@ class Step:
 
 @dataclass(frozen=True)
 class PutBack:
-    """There was no memory for the answer in this step. It goes on where it was, exactly, when it joins again."""
+    """There was no memory for the answer in this step. When it joins again it goes on where it was, exactly, or begins
+    anew where nobody has read any of it."""
 
 
 class NoMemory(Exception):
-    """There is no memory for the answer, though it is the only one."""
+    """There is no memory for the answer, and nobody else on the way who could give some back."""
 
 
 PromptT = TypeVar("PromptT", bound=Prompt)

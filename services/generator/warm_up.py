@@ -23,9 +23,9 @@ def smallest_prompt(engine: Engine[Any]) -> Any:
         ) from None
 
 
-def write(flight: Flight[Any], prompt: Any, sampling: Sampling = SAMPLING) -> None:
+def write(flight: Flight[Any], prompt: Any) -> None:
     """One whole answer. Raises what it failed of; ConfigError: for want of memory."""
-    joining, has_ended = {0: (prompt, sampling)}, False
+    joining, has_ended = {0: (prompt, SAMPLING)}, False
     while not has_ended:
         outcome = flight.step(joining, [])[0]
         if isinstance(outcome, NoMemory):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from services.generator.engine import PutBack, Sampling, Step
+from services.generator.engine import Flight, PutBack, Sampling, Step
 from services.generator.prompts.prompt import TokenPrompt
 from services.generator.rows.row_flight import RowFlight
 
@@ -29,10 +29,13 @@ class Allocator(TorchDispatchMode):
         return made
 
 
-class Scarce:
+FlightT = TypeVar("FlightT", bound=Flight[Any])
+
+
+class Scarce(Generic[FlightT]):
     """A real flight on such a device. Counts what it put back."""
 
-    def __init__(self, flight: RowFlight, allocator: AbstractContextManager[Any]) -> None:
+    def __init__(self, flight: FlightT, allocator: AbstractContextManager[Any]) -> None:
         self.flight = flight
         self.allocator = allocator
         self.num_put_back = 0
@@ -45,7 +48,7 @@ class Scarce:
         self.num_put_back += sum(isinstance(outcome, PutBack) for outcome in outcomes.values())
         return outcomes
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether no row is left, on its way or put back."""
-        return not self.flight._batches and not self.flight._put_back
+
+def is_empty(flight: RowFlight) -> bool:
+    """Whether no row is left, on its way or put back."""
+    return not flight._batches and not flight._put_back

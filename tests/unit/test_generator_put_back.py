@@ -14,31 +14,26 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chassis.cost_model import CostModel
 from chassis.deadline import NEVER, Deadline
 from chassis.errors import DeadlinePassed, Overloaded, TooLarge
-from chassis.queue import Queue
-from services.generator.engine import Sampling, Step
-from services.generator.loop.decoding import DecodingLoop
-from services.generator.loop.flyer import Ended, Generation
+from services.generator.engine import PutBack, Sampling, Step
 from services.generator.loop.room import Room
 from services.generator.prompts.prompt import TokenPrompt
 from services.generator.rows.decoder import AnyDecoder
 from services.generator.rows.row import Row
+from services.generator.rows.row_flight import RowFlight
 from tests import simulated_time
 from tests.unit import random_models as models
 from tests.unit import random_seq2seq
-from tests.unit.pilots import RULES
+from tests.unit.pilots import RULES, Pilot, read_ids
 from tests.unit.random_vocabulary import VOCABULARY
-from tests.unit.scarce_memory import Allocator, Scarce
+from tests.unit.real_loop import STEP_S, Loop, Request
+from tests.unit.scarce_memory import Allocator, Scarce, is_empty
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-STEP_S = 0.01
-Request = tuple[TokenPrompt, Sampling]
 
 
 def first_scores(decoder: AnyDecoder, rows: list[Row]) -> tuple[Any, torch.Tensor]:
@@ -76,37 +71,40 @@ def test_tokens_that_are_read_together_are_those_that_were_read_one_by_one(famil
     assert row_steps.isfinite().all()
 
 
-class Loop:
-    """A real flight behind a real queue, in simulated time."""
+@pytest.mark.parametrize("family", ["t5", "bart", "llama", "gpt2"])
+def test_who_joins_is_put_back_before_anybody_on_the_way(family: str) -> None:
+    model = models.make(family, min_new_tokens=20)
+    requests = [(models.prompt_of(5, 6 + number), Sampling(9)) for number in range(5)]
+    pilot, outcomes = Pilot(models.fly(model)), dict[int, Any]()
+    pilot.step(dict(enumerate(requests[:4])))
+    pilot.step()
+    # Its prompt is read by an encoder before the pass of all, and by the decoder itself after it.
+    num_refused, put_back = (5, {4}) if model.config.is_encoder_decoder else (4, {2, 3, 4})
+    with refusing_once(model, num_refused):
+        outcomes |= pilot.flight.step({4: requests[4]}, [])
+    assert {number for number, outcome in outcomes.items() if isinstance(outcome, PutBack)} == put_back
+    assert {number for number, outcome in outcomes.items() if isinstance(outcome, Step)} == {0, 1, 2, 3} - put_back
+    for number, outcome in outcomes.items():
+        if isinstance(outcome, Step):
+            pilot.texts[number] += outcome.text
+    pilot.step({number: requests[number] for number in sorted(put_back)})
+    pilot.until_landed()
+    assert pilot.texts == {number: models.alone(model, prompt, 9) for number, (prompt, _) in enumerate(requests)}
 
-    def __init__(self, flight: Scarce, room: Room) -> None:
-        self.flight = flight
-        device = simulated_time.SimulatedExecutor(lambda *_: STEP_S)
-        self.queue: Queue[Generation] = Queue(
-            clock=simulated_time.now, cost_model=CostModel(), max_entries=100, max_skips=8
-        )
-        self.loop = DecodingLoop(flight, self.queue, device.run, room)
-        self.num_tokens: dict[int, int] = {}
-        """By request: what its end says."""
 
-    async def text(self, number: int, request: Request, after_s: float, deadline: Deadline = NEVER) -> str:
-        await asyncio.sleep(after_s)
-        text = ""
-        async for event in self.loop.answer(*request, deadline):
-            if isinstance(event, Step):
-                text += event.text
-            elif isinstance(event, Ended):
-                self.num_tokens[number] = event.num_tokens
-        return text
+@contextlib.contextmanager
+def refusing_once(model: PreTrainedModel, num_rows: int) -> Iterator[None]:
+    """No memory for the first pass of so many rows."""
+    refusals = iter([torch.OutOfMemoryError()])
 
-    async def close(self) -> None:
-        await self.loop.close()
-        statistics = self.queue.statistics
-        assert statistics["submitted"] == statistics.total() - statistics["submitted"], "somebody never heard"
-        assert self.queue.depth == 0
-        assert not self.queue._in_hand
-        assert not self.loop._flyers
-        assert not self.loop._put_back
+    def refuse(_: Any, arguments: Any, named: dict[str, Any]) -> None:
+        if len(read_ids(arguments, named)) == num_rows:
+            for refusal in refusals:
+                raise refusal
+
+    handle = model.get_decoder().register_forward_pre_hook(refuse, with_kwargs=True)
+    yield
+    handle.remove()
 
 
 MAX_BYTES = {"t5": 30_000, "bart": 12_000}
@@ -132,7 +130,7 @@ def test_whoever_is_put_back_writes_what_generate_writes_for_it_alone(family: st
 
     simulated_time.run(test())
     assert flight.num_put_back > 5
-    assert flight.is_empty
+    assert is_empty(flight.flight)
 
 
 @pytest.mark.parametrize("family", ["t5", "bart"])
@@ -155,7 +153,7 @@ def test_a_row_for_which_there_is_never_memory_fails_alone_and_can_be_told(famil
         assert it.queue.statistics["failed"] == 1
 
     simulated_time.run(test())
-    assert flight.is_empty
+    assert is_empty(flight.flight)
 
 
 def _is_small(request: Request) -> bool:
@@ -186,7 +184,7 @@ REQUESTS = st.lists(
 class Whim:
     """Refuses memory to a layer now and then, as told, while anybody else could leave some."""
 
-    def __init__(self, flight: Scarce, refusals: list[int]) -> None:
+    def __init__(self, flight: Scarce[RowFlight], refusals: list[int]) -> None:
         self._flight = flight
         self._refusals = iter(refusals)
         self._rest = next(self._refusals, 0)
@@ -245,7 +243,7 @@ def test_nobody_is_lost_whoever_comes_and_leaves_and_whatever_memory_there_is(
 
     with refusing(model, Whim(flight, refusals)):
         simulated_time.run(test())
-    assert flight.is_empty
+    assert is_empty(flight.flight)
 
 
 def _beginning(text: str, max_tokens: int) -> str:

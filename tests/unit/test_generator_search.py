@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
-from collections.abc import Iterator
+import itertools
+import threading
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from greenlet import greenlet
 from transformers import AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCache
 
+from chassis.deadline import NEVER, Deadline
+from chassis.errors import DeadlinePassed
 from chassis.pretrained import load_tokenizer
 from services.generator.engine import NoMemory, PutBack, Sampling, Step
 from services.generator.engines.seq2seq import Seq2Seq
 from services.generator.loop.room import Room, Size
 from services.generator.prompts.prompt import TokenPrompt
 from services.generator.rows.rows_and_searches import RowsAndSearches
+from services.generator.rows.search import NAME
+from tests import simulated_time
 from tests.unit import seeded_generators as seeded
-from tests.unit.scarce_memory import Allocator
+from tests.unit.real_loop import STEP_S, Loop
+from tests.unit.scarce_memory import Allocator, Scarce
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -145,7 +152,7 @@ def held() -> tuple[int, int]:
     """Searches that have begun and not ended, and caches."""
     gc.collect()
     everything = gc.get_objects()
-    searches = [one for one in everything if type(one) is greenlet and one and one.parent]
+    searches = [thread for thread in threading.enumerate() if thread.name == NAME]
     return len(searches), sum(type(one) in (EncoderDecoderCache, DynamicCache) for one in everything)
 
 
@@ -252,12 +259,44 @@ def test_a_search_without_memory_waits_for_others_and_finds_what_it_would_have_f
     assert isinstance(outcomes[2], NoMemory), "nobody is left who could give memory back"
 
 
+@pytest.mark.parametrize("has_time", [True, False], ids=["with-time", "late"])
+def test_a_search_that_was_put_back_waits_until_there_is_room_or_its_time_is_over(
+    has_time: bool, tmp_path: Path
+) -> None:
+    seeded.save_t5(tmp_path, min_new_tokens=12)
+    engine = load(tmp_path)
+    torch.set_num_threads(1)
+    other, searched = random_prompts(tmp_path, 2)
+    row = "".join(step.text for step in engine.generate(other, Sampling(30)))
+    *_, found = engine.generate(searched, Sampling(12, num_beams=4))
+    flight = Scarce(flight_of(engine), contextlib.nullcontext())
+
+    async def test() -> None:
+        it = Loop(flight, Room(max_rows=9))
+        it.loop.start()
+        deadline = NEVER if has_time else Deadline(9 * STEP_S)
+        asked = it.text(1, (searched, Sampling(12, num_beams=4)), after_s=2 * STEP_S, deadline=deadline)
+        with refusing(engine, num_beams=4, passes={2}):
+            written, told = await asyncio.gather(it.text(0, (other, Sampling(30)), 0.0), asked, return_exceptions=True)
+        assert written == row
+        if has_time:
+            assert (told, it.num_tokens[1]) == (found.text, found.num_tokens)
+        else:
+            assert isinstance(told, DeadlinePassed)
+        await it.close()
+
+    simulated_time.run(test())
+    assert flight.num_put_back == 1
+    assert not flight.flight._searches.numbers
+
+
 @contextlib.contextmanager
-def refusing(engine: Seq2Seq, num_beams: int) -> Iterator[None]:
-    """No memory for a search of so many beams."""
+def refusing(engine: Seq2Seq, num_beams: int, passes: Collection[int] = range(1_000)) -> Iterator[None]:
+    """No memory for a search of so many beams, in these of its passes."""
+    numbers = itertools.count()
 
     def refuse(_: Any, arguments: Any, named: dict[str, Any]) -> None:
-        if len(named["input_ids"]) == num_beams:
+        if len(named["input_ids"]) == num_beams and next(numbers) in passes:
             raise torch.OutOfMemoryError
 
     handle = engine._model.get_decoder().register_forward_pre_hook(refuse, with_kwargs=True)

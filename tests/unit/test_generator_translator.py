@@ -130,12 +130,16 @@ def test_states_that_are_not_scaled_are_not(configuration: Any, family: Any, tmp
     require_equal(tmp_path, Sampling(MAX_TOKENS, num_beams=4), num_beams=4)
 
 
-@pytest.mark.parametrize("name", ["as it is", "an end forced", "a beginning forced"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"forced_eos_token_id": 2}, {"forced_bos_token_id": 40}],
+    ids=["as it is", "an end forced", "a beginning forced"],
+)
 @pytest.mark.parametrize("family", seeded.SAVE)
 def test_each_question_of_a_batch_has_its_own_lengths_and_ends_as_seq2seq_says(
-    family: str, name: str, tmp_path: Path
+    family: str, settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    seeded.SAVE[family](tmp_path, **SETTINGS[name])
+    seeded.SAVE[family](tmp_path, **settings)
     engine, exact = load(tmp_path), Seq2Seq(tmp_path, "cpu", 2_048, 400)
     samplings = [
         Sampling(1),
@@ -156,22 +160,27 @@ def test_each_question_of_a_batch_has_its_own_lengths_and_ends_as_seq2seq_says(
 
 
 class Watched:
-    """CTranslate2's own translator, and how many prompts it was given at a time."""
+    """CTranslate2's own translator, and how many tokens it wrote for each prompt that it was given at a time."""
 
     def __init__(self, translator: Any) -> None:
         self._translator = translator
-        self.sizes: list[int] = []
+        self.written: list[list[int]] = []
 
-    def translate_batch(self, prompts: list[list[str]], *arguments: Any, **options: Any) -> Any:
-        self.sizes.append(len(prompts))
-        return self._translator.translate_batch(prompts, *arguments, **options)
+    def translate_batch(self, *arguments: Any, **options: Any) -> Any:
+        results = self._translator.translate_batch(*arguments, **options)
+        self.written.append([len(result.hypotheses[0]) for result in results])
+        return results
 
 
 @pytest.mark.parametrize(
-    ("num_beams", "sizes"), [(1, [5]), (2, [1, 2, 2])], ids=["greedy ones at once", "searched ones by length"]
+    ("num_beams", "written"),
+    [(1, [[3, 7, 3, 12, 7]]), (2, [[3, 3], [7, 7], [12]])],
+    ids=["greedy ones at once", "searched ones by length"],
 )
-def test_answers_of_unequal_lengths_are_written_together(num_beams: int, sizes: list[int], tmp_path: Path) -> None:
-    seeded.save_bart(tmp_path)
+def test_answers_of_unequal_lengths_are_written_together_each_to_its_own(
+    num_beams: int, written: list[list[int]], tmp_path: Path
+) -> None:
+    seeded.save_bart(tmp_path, suppress_tokens=[2], forced_eos_token_id=None)
     engine = load(tmp_path)
     watched = Watched(engine._model.translator)
     engine._model = dataclasses.replace(engine._model, translator=watched)
@@ -179,8 +188,8 @@ def test_answers_of_unequal_lengths_are_written_together(num_beams: int, sizes: 
     samplings = [Sampling(length, num_beams=num_beams) for length in lengths]
     questions = [Asked(*one) for one in zip(random_prompts(engine, len(lengths)), samplings, strict=True)]
     answers = engine.run(engine.prepare(questions))
-    assert sorted(watched.sizes) == sizes
-    assert all(answer.num_tokens <= length for answer, length in zip(answers, lengths, strict=True))
+    assert watched.written == written
+    assert [answer.num_tokens for answer in answers] == lengths
 
 
 def test_int8_is_another_model_of_the_same_kind(tmp_path: Path) -> None:

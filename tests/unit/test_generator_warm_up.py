@@ -9,23 +9,24 @@ from chassis.config import ConfigError
 from services.generator import warm_up
 from services.generator.engines.extractive import Extractive
 from services.generator.rows.alone import Alone
+from services.generator.rows.row_flight import RowFlight
 from tests.unit import random_models as models
 from tests.unit.random_vocabulary import VOCABULARY
-from tests.unit.scarce_memory import Allocator, Scarce
+from tests.unit.scarce_memory import Allocator, Scarce, is_empty
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 AMPLE = 1 << 30
 
 
-def flight(max_bytes: int = AMPLE) -> Scarce:
+def flight(max_bytes: int = AMPLE) -> Scarce[RowFlight]:
     return Scarce(models.fly(models.make("t5")), Allocator(max_bytes))
 
 
 def test_nothing_is_left_of_a_row() -> None:
     warmed = flight()
     warm_up.write(warmed, models.prompt_of(5, 6, 7))
-    assert warmed.is_empty
+    assert is_empty(warmed.flight)
 
 
 def test_nothing_is_left_of_an_answer_that_takes_many_steps() -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class CausalDecoder:
     """The modules are the model's own; only masks and positions are ours."""
 
+    scores_what_it_reads = True
+
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
         takes = inspect.signature(model.forward).parameters

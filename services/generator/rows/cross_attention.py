@@ -39,4 +39,5 @@ def cross_attentions(model: PreTrainedModel) -> list[CrossAttention]:
         if names := NAMES.get(name.rpartition(".")[2]):
             keys, values, head_dimension = (getattr(module, one) for one in names)
             found.append(CrossAttention(keys, values, head_dimension))
+    assert found, f"{model.config.model_type} calls its attention to prompts otherwise"
     return found

@@ -36,11 +36,13 @@ class Decoder(Protocol[MemoryT]):
     `generate` has it: rules then round the same.
     """
 
-    def read(self, rows: Sequence[Row]) -> tuple[MemoryT, torch.Tensor | None]:
-        """Memory of newcomers, who may have tokens already, and scores. At least one row.
+    scores_what_it_reads: bool
+    """Whether reading a prompt tells what comes next, as where one model reads and writes. Otherwise newcomers are to
+    go on with the others."""
 
-        None: each row's newest token is still unread, and they are ready to go on with others.
-        """
+    def read(self, rows: Sequence[Row]) -> tuple[MemoryT, torch.Tensor | None]:
+        """Memory of newcomers, who may have tokens already, and scores; or None, and each row's newest token is still
+        unread. At least one row."""
         ...
 
     def go_on(self, memory: MemoryT, rows: Sequence[Row]) -> torch.Tensor:

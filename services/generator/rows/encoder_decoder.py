@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch.utils.hooks import RemovableHandle
 from transformers.modeling_outputs import BaseModelOutput
 
 from services.generator.rows.cross_attention import cross_attentions
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 class EncoderDecoder:
     """The modules are the model's own; only masks and positions are ours."""
 
+    scores_what_it_reads = False
+
     def __init__(self, model: PreTrainedModel, positions: Positions | Differences) -> None:
         self._model = model
         self._positions = positions
@@ -34,8 +35,7 @@ class EncoderDecoder:
         for number, attention in enumerate(self._attentions):
             memory.begin(number, *attention.keys_and_values(states.last_hidden_state))
         if any(memory.num_unread):
-            with self._last_alone():
-                self._scores(memory, whole(rows)[:, :-1])
+            self._read_again(memory, whole(rows)[:, :-1])
         memory.grow()
         return memory, None
 
@@ -52,14 +52,25 @@ class EncoderDecoder:
         padded = [[*row.prompt.token_ids, *[padding] * (longest - len(row.prompt.token_ids))] for row in rows]
         return torch.tensor(padded, device=self._model.device)
 
-    def _scores(self, memory: CrossMemory, token_ids: torch.Tensor) -> torch.Tensor:
-        """One pass of the decoder, which reads `token_ids`, shape (rows, tokens)."""
+    def _read_again(self, memory: CrossMemory, token_ids: torch.Tensor) -> None:
+        """Cache what rows had written when they were put back, shape (rows, tokens)."""
         mask, positions = memory.layout()
-        # Prompts are in the cache: of their states only the shape is looked at.
-        unread = memory.prompt_mask.new_zeros((), dtype=self._model.dtype).expand(*memory.prompt_mask.shape, 1)
+        with self._positions.at(positions):
+            self._model.get_decoder()(
+                input_ids=token_ids,
+                attention_mask=mask,
+                encoder_hidden_states=self._unread(memory),
+                encoder_attention_mask=memory.prompt_mask,
+                past_key_values=memory.cache,
+                use_cache=True,
+            )
+
+    def _scores(self, memory: CrossMemory, token_ids: torch.Tensor) -> torch.Tensor:
+        """One pass of the decoder, which reads `token_ids`, shape (rows, 1)."""
+        mask, positions = memory.layout()
         with self._positions.at(positions):
             outputs = self._model(
-                encoder_outputs=BaseModelOutput(last_hidden_state=unread),
+                encoder_outputs=BaseModelOutput(last_hidden_state=self._unread(memory)),
                 attention_mask=memory.prompt_mask,
                 decoder_input_ids=token_ids,
                 decoder_attention_mask=mask,
@@ -68,8 +79,7 @@ class EncoderDecoder:
             )
         return outputs.logits[:, -1].float()  # type: ignore[no-any-return]
 
-    def _last_alone(self) -> RemovableHandle:
-        """While it is entered, only the last token's state is multiplied by the vocabulary."""
-        vocabulary = self._model.get_output_embeddings()
-        handle: RemovableHandle = vocabulary.register_forward_pre_hook(lambda _, states: (states[0][:, -1:],))
-        return handle
+    def _unread(self, memory: CrossMemory) -> torch.Tensor:
+        """In place of the encoder's states: prompts are in the cache, and of their states only the shape is looked
+        at."""
+        return memory.prompt_mask.new_zeros((), dtype=self._model.dtype).expand(*memory.prompt_mask.shape, 1)

@@ -27,7 +27,7 @@ Outcome = Step | PutBack | Exception
 Part = tuple[Any, list[int], list[Row]]
 """Memory of some rows, those places of it that go on, and the rows there."""
 Reading = tuple[Any, list[Row], torch.Tensor | None]
-"""Memory of newcomers, and the scores of their first tokens, unless those are given in the next pass."""
+"""Memory of newcomers, and the scores of their first tokens, unless those come from the pass of all."""
 
 
 @dataclass
@@ -49,7 +49,10 @@ class RowFlight:
         self._decoder = decoder
         self._open = open_answer
         self._batches: list[tuple[Any, list[Row]]] = []
-        """Memory and rows: one, and until the next step one for those who joined last."""
+        """Memory and rows: one, and until the next step one for those whose prompts have just been read, or one for
+        each row where a pass has failed."""
+        self._joined: set[int] = set()
+        """Rows that join in this step."""
         self._put_back: dict[int, Row] = {}
         """Rows that wait for memory, as far as they have come."""
         self.has_company = False
@@ -69,13 +72,18 @@ class RowFlight:
         parts, self._batches = self._parts(leaving), []
         num_rows = len(newcomers) + sum(len(rows) for _, _, rows in parts)
         self._is_alone = num_rows == 1 and not self.has_company
-        readings = self._read(newcomers, outcomes)
-        parts += _ready(readings)
+        self._joined = {row.number for row in newcomers}
+        if not self._decoder.scores_what_it_reads:
+            parts += [(memory, list(range(len(rows))), rows) for memory, rows, _ in self._read(newcomers, outcomes)]
+            newcomers = []
         if batch := self._gathered(parts):
             outcomes |= self._go_on(batch)
-        for memory, rows, scores in readings:
-            if scores is not None:
-                outcomes |= self._write(memory, rows, scores)
+        if self._put_back.keys() - waiting:  # nobody comes in where others had to go
+            self._put_back |= {row.number: row for row in newcomers}
+            newcomers = []
+        for memory, rows, scores in self._read(newcomers, outcomes):
+            assert scores is not None
+            outcomes |= self._write(memory, rows, scores)
         if all(row.is_done for _, rows in self._batches for row in rows):
             self._batches = []
         outcomes |= {number: PutBack() for number in self._put_back.keys() - waiting}
@@ -186,9 +194,11 @@ class RowFlight:
         return older
 
     def _without_youngest(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows, which are in the order in which they joined, without the last half (at least one), which is put
-        back."""
-        num_kept = len(rows) - max(1, len(rows) // 2)
+        """The rows, which are in the order in which they joined, without the last of them, who are put back: those who
+        join in this step, or the last half (at least one) of rows that are all on their way or all new."""
+        num_kept = sum(row.number not in self._joined for row in rows)
+        if num_kept in (0, len(rows)):
+            num_kept = len(rows) - max(1, len(rows) // 2)
         self._put_back |= {row.number: row for row in rows[num_kept:]}
         logger.warning("no memory for a step: answers are put back", extra={"answers": len(rows) - num_kept})
         return list(rows[:num_kept])
@@ -199,13 +209,6 @@ class RowFlight:
         self._batches.append((memory, rows))
         chosen = choose([row.rules.choice for row in rows], [row.token_ids for row in rows], scores)
         return {row.number: _outcome(row, one) for row, one in zip(rows, chosen, strict=True)}
-
-
-def _ready(readings: list[Reading]) -> list[Part]:
-    """Take those out of `readings` who go on with others."""
-    ready = [(memory, list(range(len(rows))), rows) for memory, rows, scores in readings if scores is None]
-    readings[:] = [reading for reading in readings if reading[2] is not None]
-    return ready
 
 
 def _outcome(row: Row, chosen: Chosen | Exception) -> Outcome:
