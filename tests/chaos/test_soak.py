@@ -69,8 +69,9 @@ def generator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 class Load:
     """Callers of one generator, and what became of their calls."""
 
-    def __init__(self, stub: Any, seed: int) -> None:
+    def __init__(self, stub: Any, seed: int, has_beams: bool) -> None:
         self._stub = stub
+        self._has_beams = has_beams
         self._random = random.Random(seed)
         self.ends: Counter[str] = Counter()
 
@@ -120,6 +121,9 @@ class Load:
     def _sampling(self) -> pb.Sampling:
         chance = self._random.random
         sampling = pb.Sampling(max_output_tokens=self._random.choice([1, 8, 40]))
+        if self._has_beams and chance() < 0.1:
+            sampling.num_beams = 3
+            return sampling
         if chance() < 0.4:
             sampling.temperature, sampling.seed = 0.8, self._random.getrandbits(64)
             sampling.top_p = 0.9
@@ -154,7 +158,7 @@ def is_empty(generator: Process) -> bool:
 
 async def test_random_load_leaves_nothing_behind(generator: Process) -> None:
     async with connected(generator) as stub:
-        load = Load(stub, seed=1)
+        load = Load(stub, seed=1, has_beams=generator.environment["GENERATOR_ENGINE"] == "seq2seq")
         await load.run(WARM_S)
         memory, threads = status(generator, "VmRSS"), status(generator, "Threads")
         await load.run(SECONDS - WARM_S)
