@@ -45,7 +45,7 @@ class _Search:
     def __init__(self, model: PreTrainedModel, token_ids: torch.Tensor, options: dict[str, Any]) -> None:
         self._orders: SimpleQueue[bool] = SimpleQueue()
         """Whether to go on."""
-        self._outcomes: SimpleQueue[list[int] | Exception | None] = SimpleQueue()
+        self._outcomes: SimpleQueue[list[int] | BaseException | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(model, token_ids, options), name=NAME, daemon=True)
 
     def go_on(self) -> list[int] | None:
@@ -54,7 +54,7 @@ class _Search:
             self._thread.start()
         self._orders.put(True)
         outcome = self._outcomes.get()
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
@@ -78,7 +78,7 @@ class _Search:
             self._outcomes.put(found[0, 1:].tolist())
         except _Left:
             pass
-        except Exception as error:
+        except BaseException as error:  # whatever it is, somebody waits for it
             self._outcomes.put(error)
 
     def _pause(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
