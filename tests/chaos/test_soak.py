@@ -32,8 +32,8 @@ SECONDS = float(os.environ.get("TRIVIUM_SOAK_S", "60"))
 NUM_CALLERS = 16
 WARM_S = SECONDS / 2
 """Until then allocators and caches of libraries take what the load needs."""
-MAX_GROWTH = 0.02
-"""Of the memory between that and the end."""
+MAX_GROWTH = 0.05
+"""Of the memory between that and the end. By 2 % it comes and goes, as allocators give back what searches took."""
 
 TEXTS = ["Passages travel once 🙂 why? " * 4, "文档 </s> [3]", "the deadline"]
 """Few: libraries keep code for each shape that they meet, until they have met most of them."""
