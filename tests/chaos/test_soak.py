@@ -163,7 +163,7 @@ async def test_random_load_leaves_nothing_behind(generator: Process) -> None:
         memory, threads = status(generator, "VmRSS"), status(generator, "Threads")
         await load.run(SECONDS - WARM_S)
     wait_until(lambda: is_empty(generator))
-    assert status(generator, "Threads") <= threads
+    wait_until(lambda: status(generator, "Threads") <= threads)  # gRPC starts some when it is busy, and ends them
     assert status(generator, "VmRSS") <= memory * (1 + MAX_GROWTH)
     assert load.ends.keys() <= {*ENDS, "RESOURCE_EXHAUSTED"}, load.ends
     assert min(load.ends[end] for end in ENDS) > 0, load.ends
