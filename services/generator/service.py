@@ -164,12 +164,12 @@ class GeneratorService(generator_pb2_grpc.GeneratorServiceServicer):
 
     def _flight_blocking(self, engine: Engine[Any]) -> tuple[Flight[Any], Room]:
         """How answers are written, after a first one: together where the engine can, else one at a time."""
-        flight = engine.flight() if isinstance(engine, Flies) else None
-        prompt = warm_up.smallest_prompt(engine)
-        warm_up.write(flight or Alone(engine), prompt)
-        if flight is None:
-            return Alone(engine), ONE
-        max_cache_tokens = self._max_cache_tokens(engine, flight.token_bytes(prompt, warm_up.SAMPLING))
+        together = engine.flight() if isinstance(engine, Flies) else None
+        flight, prompt = together or Alone(engine), warm_up.smallest_prompt(engine)
+        warm_up.write(flight, prompt)
+        if together is None:
+            return flight, ONE
+        max_cache_tokens = self._max_cache_tokens(engine, together.token_bytes(prompt, warm_up.SAMPLING))
         return flight, Room(self._config.max_rows, max_cache_tokens, self._config.max_prefill_tokens)
 
     def _max_cache_tokens(self, engine: Engine[Any], token_bytes: int) -> int:

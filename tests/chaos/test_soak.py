@@ -32,8 +32,9 @@ SECONDS = float(os.environ.get("TRIVIUM_SOAK_S", "60"))
 NUM_CALLERS = 16
 WARM_S = SECONDS / 2
 """Until then allocators and caches of libraries take what the load needs."""
-MAX_GROWTH = 0.05
-"""Of the memory between that and the end. By 2 % it comes and goes, as allocators give back what searches took."""
+MAX_GROWTH = {"seq2seq": 0.05, "causal": 0.02}
+"""Of the memory between that and the end. Beside searches it comes and goes by 2 %, as allocators give back what they
+took."""
 
 TEXTS = ["Passages travel once 🙂 why? " * 4, "文档 </s> [3]", "the deadline"]
 """Few: libraries keep code for each shape that they meet, until they have met most of them."""
@@ -157,14 +158,15 @@ def is_empty(generator: Process) -> bool:
 
 
 async def test_random_load_leaves_nothing_behind(generator: Process) -> None:
+    engine = generator.environment["GENERATOR_ENGINE"]
     async with connected(generator) as stub:
-        load = Load(stub, seed=1, has_beams=generator.environment["GENERATOR_ENGINE"] == "seq2seq")
+        load = Load(stub, seed=1, has_beams=engine == "seq2seq")
         await load.run(WARM_S)
         memory, threads = status(generator, "VmRSS"), status(generator, "Threads")
         await load.run(SECONDS - WARM_S)
     wait_until(lambda: is_empty(generator))
     wait_until(lambda: status(generator, "Threads") <= threads)  # gRPC starts some when it is busy, and ends them
-    assert status(generator, "VmRSS") <= memory * (1 + MAX_GROWTH)
+    assert status(generator, "VmRSS") <= memory * (1 + MAX_GROWTH[engine])
     assert load.ends.keys() <= {*ENDS, "RESOURCE_EXHAUSTED"}, load.ends
     assert min(load.ends[end] for end in ENDS) > 0, load.ends
 

@@ -17,10 +17,10 @@ from chassis import pretrained
 from services.generator.engine import AnswerKind, Passage, Prompt, Quote, Sampling, Step
 from services.generator.engines import evidence
 from services.generator.engines.evidence import Claim
-from services.generator.engines.padding import pad
 from services.generator.engines.sentences import split
 from services.generator.prompts.prompt import dropped, num_that_fit
 from services.generator.prompts.vocabulary import Vocabulary
+from services.generator.rows import padding
 
 STEP_TOKENS = 1_024
 """Padded tokens in one step: a cancelled request goes on for no longer than this takes."""
@@ -130,7 +130,7 @@ class Extractive:
     @torch.inference_mode()
     def _encode(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """One normalised vector a row, shape (rows, hidden size)."""
-        ids, mask = pad(rows, self._model.device)
+        ids, mask = padding.pad(rows, self._model.device), padding.mask(list(map(len, rows)), self._model.device)
         tokens = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
         weights = mask.unsqueeze(-1).to(tokens.dtype)
         means = (tokens * weights).sum(dim=1) / weights.sum(dim=1)

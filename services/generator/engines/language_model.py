@@ -98,7 +98,7 @@ class LanguageModel(ABC):
         return prompts.fit(question, passages, self._template, self._frame, self.max_prompt_tokens)
 
     def generate(self, prompt: TokenPrompt, sampling: Sampling) -> Generator[Step, None, None]:
-        sampling = self._within(sampling)
+        sampling = sampling.within(self.max_output_tokens)
         writer = self._writer(prompt, sampling)
         for chosen, is_last in self._tokens(prompt, sampling):
             step = writer.write(chosen.number, is_last, chosen.logprobs)
@@ -120,7 +120,7 @@ class LanguageModel(ABC):
         return RowFlight(decoder, self._open)
 
     def _open(self, prompt: TokenPrompt, sampling: Sampling) -> Opening:
-        sampling = self._within(sampling)
+        sampling = sampling.within(self.max_output_tokens)
         found, writer = rules(self._model, prompt.token_ids, sampling), self._writer(prompt, sampling)
         return Opening(found, writer, sampling.max_output_tokens)
 
@@ -133,9 +133,6 @@ class LanguageModel(ABC):
             min_tokens=least_new_tokens(self._settings, sampling, num_in_decoder(self._model, prompt.token_ids)),
             citations=citations.of(prompt),
         )
-
-    def _within(self, sampling: Sampling) -> Sampling:
-        return sampling.within(self.max_output_tokens)
 
     def _tokens(self, prompt: TokenPrompt, sampling: Sampling) -> Iterator[tuple[Chosen, bool]]:
         token_ids = torch.tensor([prompt.token_ids], device=self._model.device)

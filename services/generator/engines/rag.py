@@ -20,10 +20,10 @@ from chassis.config import ConfigError
 from services.generator.engine import Answer, Asked, Passage
 from services.generator.engines import bounds, marginal
 from services.generator.engines.batch_engine import BatchEngine
-from services.generator.engines.padding import pad
 from services.generator.prompts import rag_prompt
 from services.generator.prompts.rag_prompt import RagPrompt, RowForm
 from services.generator.prompts.vocabulary import Vocabulary
+from services.generator.rows.padding import mask, pad
 from services.generator.rows.rules import unforced_ends
 
 
@@ -108,7 +108,8 @@ class Rag(BatchEngine[RagPrompt, Shape]):
         """Token ids and mask, (Q x D, S), int64, and scores, (Q, D), on the device."""
         rows = [row for one in questions for row in one.prompt.rows]
         scores = torch.tensor([one.prompt.scores for one in questions], dtype=self._model.dtype)
-        return *pad(rows, self._model.device, self._pad), scores.to(self._model.device)
+        device = self._model.device
+        return pad(rows, device, self._pad), mask(list(map(len, rows)), device), scores.to(device)
 
     def _search(self, config: Any, max_tokens: int) -> dict[str, Any]:
         """Options of `generate`. All others are the checkpoint's."""
@@ -138,7 +139,7 @@ class Rag(BatchEngine[RagPrompt, Shape]):
             for answer, question in enumerate(questions)
             for passage in range(num_passages)
         ]
-        table, _ = pad([one for some in answers for one in some], self._model.device, self._pad)
+        table = pad([one for some in answers for one in some], self._model.device, self._pad)
         token_scores = marginal.token_log_likelihoods(
             self._generator, passages, table, pairs, self._pad, self._max_states
         )

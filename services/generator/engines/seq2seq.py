@@ -59,7 +59,7 @@ class Seq2Seq(LanguageModel):
 
     def _searched(self, prompt: TokenPrompt, sampling: Sampling) -> Generator[Step, None, None]:
         """Steps without anything while the search goes on, then one with all."""
-        sampling = self._within(sampling)
+        sampling = sampling.within(self.max_output_tokens)
         searching = search(
             self._model,
             torch.tensor([prompt.token_ids], device=self._model.device),

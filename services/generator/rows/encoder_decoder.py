@@ -10,6 +10,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from services.generator.rows.cross_attention import cross_attentions
 from services.generator.rows.memory import CrossMemory, gather
+from services.generator.rows.padding import pad
 from services.generator.rows.positions import Differences, Positions
 from services.generator.rows.row import Row, newest, whole
 
@@ -31,7 +32,9 @@ class EncoderDecoder:
         """The decoder has nothing to read of an answer that begins: its first token is one of the next pass."""
         prompt_lengths = [len(row.prompt.token_ids) for row in rows]
         memory = CrossMemory(prompt_lengths, [row.token_ids.shape[1] - 1 for row in rows], self._model.device)
-        states = self._model.get_encoder()(input_ids=self._prompts(rows), attention_mask=memory.prompt_mask)
+        padding = self._model.config.pad_token_id or 0
+        prompts = pad([row.prompt.token_ids for row in rows], self._model.device, padding)
+        states = self._model.get_encoder()(input_ids=prompts, attention_mask=memory.prompt_mask)
         for number, attention in enumerate(self._attentions):
             memory.begin(number, *attention.keys_and_values(states.last_hidden_state))
         if any(memory.num_unread):
@@ -44,13 +47,6 @@ class EncoderDecoder:
 
     def gather(self, parts: Sequence[tuple[CrossMemory, Sequence[int]]]) -> CrossMemory:
         return gather(parts)
-
-    def _prompts(self, rows: Sequence[Row]) -> torch.Tensor:
-        """Shape (rows, longest), int64, padded on the right with what the mask hides."""
-        longest = max(len(row.prompt.token_ids) for row in rows)
-        padding = self._model.config.pad_token_id or 0
-        padded = [[*row.prompt.token_ids, *[padding] * (longest - len(row.prompt.token_ids))] for row in rows]
-        return torch.tensor(padded, device=self._model.device)
 
     def _read_again(self, memory: CrossMemory, token_ids: torch.Tensor) -> None:
         """Cache what rows had written when they were put back, shape (rows, tokens)."""

@@ -9,6 +9,8 @@ from typing import Any, Self, TypeVar
 import torch
 from transformers import DynamicCache, EncoderDecoderCache
 
+from services.generator.rows.padding import mask
+
 
 class Memory:
     """What self-attention keeps of some rows: tensors of shape (rows, heads, columns, dimension of a head).
@@ -102,8 +104,7 @@ class CrossMemory(Memory):
 
     def _mask_prompts(self, lengths: Sequence[int]) -> None:
         self.prompt_lengths = list(lengths)
-        columns = torch.arange(max(lengths), device=self.device)
-        self.prompt_mask = (columns < torch.tensor(self.prompt_lengths, device=self.device)[:, None]).long()
+        self.prompt_mask = mask(self.prompt_lengths, self.device)
         """1 where there is a prompt, shape (rows, columns), int64."""
 
 

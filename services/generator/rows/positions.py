@@ -52,7 +52,7 @@ class Positions(torch.nn.Module):
         if self.by_row is None:
             return self.embedding(read, num_cached, position_ids=position_ids)  # type: ignore[no-any-return]
         embedded: torch.Tensor = self.embedding(read, num_cached, position_ids=self.by_row)
-        return embedded.view(*self.by_row.shape, embedded.shape[-1])
+        return embedded.view(*self.by_row.shape, -1)
 
     @contextlib.contextmanager
     def at(self, positions: torch.Tensor) -> Iterator[None]:

@@ -44,7 +44,7 @@ class _Search:
 
     def __init__(self, model: PreTrainedModel, token_ids: torch.Tensor, options: dict[str, Any]) -> None:
         self._orders: SimpleQueue[bool] = SimpleQueue()
-        """Whether to go on."""
+        """Whether to go on after a step."""
         self._outcomes: SimpleQueue[list[int] | BaseException | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(model, token_ids, options), name=NAME, daemon=True)
 
@@ -52,7 +52,8 @@ class _Search:
         """One step; the ids where it was the last. Raises what the search failed of."""
         if self._thread.ident is None:
             self._thread.start()
-        self._orders.put(True)
+        else:
+            self._orders.put(True)
         outcome = self._outcomes.get()
         if isinstance(outcome, BaseException):
             raise outcome
@@ -66,7 +67,6 @@ class _Search:
 
     def _run(self, model: PreTrainedModel, token_ids: torch.Tensor, options: dict[str, Any]) -> None:
         try:
-            self._await_order()
             with torch.inference_mode():
                 found = model.generate(
                     token_ids,
@@ -84,9 +84,6 @@ class _Search:
     def _pause(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         """A stopping criterion that ends nothing: it hands control back to whoever resumed the search."""
         self._outcomes.put(None)
-        self._await_order()
-        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
-
-    def _await_order(self) -> None:
         if not self._orders.get():
             raise _Left
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
